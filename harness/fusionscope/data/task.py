@@ -1,0 +1,107 @@
+"""Held-out tasks: what a probe asks a model, and what is known about the answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionscope.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question, as the user's turn states it.
+
+    Args:
+        text: The user's turn without the image placeholder; the options are part of it where they are shown.
+        candidates: What the model may answer, one string per answer of the task, in the task's order
+            (``("A", "B", "C", "D")``, ``("yes", "no")``, or the answers themselves).
+        blanked: The same turn with the question removed and the options kept, or None where there is no such form.
+    """
+
+    text: str
+    candidates: tuple[str, ...]
+    blanked: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutTask:
+    """Images, questions and a closed set of answers.
+
+    Args:
+        name: The name that records and TensorBoard tags carry, such as ``"sandbox/synergy"``.
+        images: A images: anything with ``len`` and ``[i] -> PIL.Image`` (lazily opened is fine).
+        image_ids: A stable identifiers of the images (file names).
+        questions: B questions; every one has K candidates.
+        answers: The K answers that Y ranges over, as a person would read them.
+        pairs: int64 [N, 2], the natural pairs as (image index, question index).
+        pair_answers: int64 [N], index of the right answer of each natural pair, in [0, K).
+        crossable: Whether every question makes sense with every image.
+        truth: int64 [A, B], the right answer of every pair of a crossable task, -1 where there is none; or None.
+        pair_weights: Named weights over the crossed grid, each float64 [A, B] summing to 1. ``"uniform"`` is always
+            there for a crossable task; ``"natural"`` where the natural pairing is known.
+        images_enumerated: The images are the whole population, not a sample of it (no bias correction on this axis).
+        questions_enumerated: The same for the questions.
+        dropped: How many rows of the source were left out, by reason.
+        citation: How to cite the source.
+        licence: The licence of the source.
+    """
+
+    name: str
+    images: Sequence[Any]
+    image_ids: Sequence[str]
+    questions: Sequence[Question]
+    answers: tuple[str, ...]
+    pairs: Tensor
+    pair_answers: Tensor
+    crossable: bool
+    truth: Tensor | None = None
+    pair_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    images_enumerated: bool = False
+    questions_enumerated: bool = False
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    citation: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        n_images, n_questions, n_answers = len(self.images), len(self.questions), len(self.answers)
+        self._require(n_images > 0 and n_questions > 0, "has no images or no questions", "a probe needs both")
+        self._require(n_answers >= 2, f"has {n_answers} answers", "information about Y needs at least two")
+        self._require(len(self.image_ids) == n_images, f"has {len(self.image_ids)} ids for {n_images} images", "one each")
+        for i, question in enumerate(self.questions):
+            self._require(
+                len(question.candidates) == n_answers,
+                f"question {i} has {len(question.candidates)} candidates",
+                f"every question needs {n_answers}, one per answer",
+            )
+        self._require(
+            self.pairs.ndim == 2 and self.pairs.shape[1] == 2 and self.pair_answers.shape == self.pairs.shape[:1],
+            f"pairs {tuple(self.pairs.shape)} and pair_answers {tuple(self.pair_answers.shape)}",
+            "they must be [N, 2] and [N]",
+        )
+        if self.truth is not None:
+            self._require(
+                self.truth.shape == (n_images, n_questions), f"truth {tuple(self.truth.shape)}", f"[{n_images}, {n_questions}]"
+            )
+        for name, weights in self.pair_weights.items():
+            self._require(
+                weights.shape == (n_images, n_questions)
+                and bool((weights >= 0).all())
+                and abs(float(weights.sum()) - 1) < 1e-9,
+                f"pair_weights[{name!r}] of shape {tuple(weights.shape)} and sum {float(weights.sum()):.6g}",
+                f"weights are [{n_images}, {n_questions}], not negative, and sum to 1",
+            )
+        self._require(
+            not self.crossable or "uniform" in self.pair_weights, "is crossable without uniform weights", "add them"
+        )
+
+    def _require(self, ok: bool, what: str, why: str) -> None:
+        if not ok:
+            raise InputError(f"task {self.name!r} {what}", why, "correct the task's loader")
+
+
+def uniform_weights(n_images: int, n_questions: int) -> Tensor:
+    """Equal weights over a crossed grid, float64 [n_images, n_questions]."""
+    return torch.full((n_images, n_questions), 1.0 / (n_images * n_questions), dtype=torch.float64)
