@@ -45,7 +45,7 @@ class Gate:
     @property
     def joint(self) -> Tensor:
         """The joint distribution p(x1, x2, y): float64 [A, B, K], sums to 1."""
-        shape = [1 + max(outcome[axis] for outcome in self.outcomes) for axis in range(3)]
+        shape = [1 + max(int(outcome[axis]) for outcome in self.outcomes) for axis in range(3)]
         p_ABK = torch.zeros(shape, dtype=torch.float64)
         for x1, x2, y, probability in self.outcomes:
             p_ABK[x1, x2, y] += probability
@@ -220,7 +220,7 @@ _GATES = {
                                  _212=1 / 16, _221=1 / 16, _222=1 / 8), 1 / 4, 0, 0, 1 / 8,
               "three copies of a bit, each erased with probability one half"),
         _make("COPY_DEPENDENT", _weighted(_000=0.4, _011=0.1, _102=0.1, _113=0.4), 1 - _h(0.2),
-              _h(0.2), _h(0.2), 0, "a copy of two dependent bits: the redundancy is their mutual information"),
+              _h(0.2), _h(0.2), 0, "a copy of two dependent bits: what they share is redundant"),
         _make("BSC", _channels([[0.9, 0.1], [0.1, 0.9]], [[0.8, 0.2], [0.2, 0.8]]), 1 - _h(0.2),
               _h(0.2) - _h(0.1), 0, _BSC_JOINT - (1 - _h(0.1)), "two symmetric channels, the second noisier"),
         _make("BEC", _channels([[0.75, 0, 0.25], [0, 0.75, 0.25]], [[0.5, 0, 0.5], [0, 0.5, 0.5]]), 0.5,
