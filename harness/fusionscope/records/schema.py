@@ -1,0 +1,127 @@
+"""One record: what one probe of one layer of one task found, at one step of a run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import nan
+from typing import Any
+
+from fusionscope.errors import DataError
+
+SCHEMA = 1
+ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
+_NUMBERS = (*ATOMS, "total", "union_lower", "union_upper", "accuracy", "accuracy_without_image", "accuracy_without_text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A flat row; one line of ``records.jsonl``.
+
+    Args:
+        run: Name of the run.
+        step: Optimizer steps since the run began, over all its stages.
+        stage: Name of the stage.
+        stage_step: Optimizer steps since the stage began.
+        task: Name of the held-out task.
+        design: How the unimodal posteriors were obtained.
+        weights: Which pair weights: ``uniform`` (independent images and questions) or ``natural``.
+        estimator: The PID estimator.
+        layer: 0 for the embeddings, i for the hidden state after decoder layer i.
+        n_layers: Number of decoder layers of the model.
+        redundancy, unique_vision, unique_language, synergy: The atoms, in bits, signed.
+        total: I(X1, X2; Y) in bits.
+        union_lower, union_upper: Certified bounds of the union information, in bits.
+        standard_errors: Standard error of each atom and of ``total``, in bits; empty where none was asked for.
+        converged: Whether the estimate is certified; False means that the atoms must not be used.
+        n, n_images, n_questions: Pairs, images and questions probed.
+        accuracy, accuracy_without_image, accuracy_without_text: Share of right answers, NaN where no truth is known.
+        diagnostics: Option mass, fallback rate, marginal mismatch, sum-rule residual and the like.
+        seconds, tokens: What the probe that gave this record cost, over all its layers and weights.
+        model: Name or path of the model.
+        versions: Versions of the packages that made the number.
+        schema: Version of this row's layout.
+    """
+
+    run: str
+    step: int
+    stage: str
+    stage_step: int
+    task: str
+    design: str
+    weights: str
+    estimator: str
+    layer: int
+    n_layers: int
+    redundancy: float
+    unique_vision: float
+    unique_language: float
+    synergy: float
+    total: float
+    union_lower: float
+    union_upper: float
+    converged: bool
+    n: int
+    n_images: int
+    n_questions: int
+    accuracy: float = nan
+    accuracy_without_image: float = nan
+    accuracy_without_text: float = nan
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = nan
+    tokens: int = 0
+    model: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What identifies a record: a later line of the same key replaces an earlier one."""
+        return (self.run, self.step, self.stage, *self.series, self.layer)
+
+    @property
+    def series(self) -> tuple[str, str, str, str]:
+        """The curve that the record is a point of, its layer aside: task, design, weights, estimator."""
+        return (self.task, self.design, self.weights, self.estimator)
+
+    @property
+    def atoms(self) -> dict[str, float]:
+        """The four atoms by name, in bits."""
+        return {atom: getattr(self, atom) for atom in ATOMS}
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that strict JSON can hold: NaN becomes None."""
+        return {name: _strict(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Record":
+        """The record of a row written by `to_json`.
+
+        Raises:
+            DataError: Another schema, or missing or unknown columns.
+        """
+        if row.get("schema") != SCHEMA:
+            raise DataError(
+                f"a record of schema {row.get('schema')!r}",
+                f"this version of fusionscope reads schema {SCHEMA}",
+                "read it with the version that wrote it, or probe the checkpoints again",
+            )
+        known = {f.name for f in fields(cls)}
+        if set(row) != known:
+            raise DataError(
+                f"a record whose columns miss {sorted(known - set(row))} and add {sorted(set(row) - known)}",
+                f"schema {SCHEMA} has exactly the columns of Record",
+                "check that the file was written by fusionscope",
+            )
+        return cls(**{name: _loose(name, value) for name, value in row.items()})
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _strict(v) for k, v in value.items()}
+    return None if isinstance(value, float) and value != value else value
+
+
+def _loose(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: nan if v is None else v for k, v in value.items()}
+    return nan if value is None and (name in _NUMBERS or name == "seconds") else value
