@@ -16,7 +16,7 @@ def _mutual_information(p: torch.Tensor) -> float:
     return float((torch.special.xlogy(p, p) - torch.special.xlogy(p, product)).sum() / math.log(2))
 
 
-@pytest.mark.parametrize("gate", ZOO, ids=lambda gate: gate.name)
+@pytest.mark.parametrize("gate", ZOO, ids=lambda g: g.name)
 def test_atoms_obey_the_marginal_identities(gate: gates.Gate) -> None:
     p = gate.joint
     assert p.dtype == torch.float64
@@ -27,7 +27,7 @@ def test_atoms_obey_the_marginal_identities(gate: gates.Gate) -> None:
     assert min(gate.atoms().values()) >= -1e-12
 
 
-@pytest.mark.parametrize("gate", ZOO, ids=lambda gate: gate.name)
+@pytest.mark.parametrize("gate", ZOO, ids=lambda g: g.name)
 def test_the_independent_coupling_does_not_undercut_the_union(gate: gates.Gate) -> None:
     p = gate.joint
     given_y = p.sum((0, 1)).clamp_min(1e-300)
@@ -37,10 +37,10 @@ def test_the_independent_coupling_does_not_undercut_the_union(gate: gates.Gate) 
 
 def test_sizes_and_names() -> None:
     assert len(ZOO) == len(gates.names()) >= 30
-    assert gates.load("RDNUNQXOR").joint.shape == (8, 8, 16)
-    assert gates.load("reduced or") is gates.load("Reduced-Or")
+    assert gates.gate("RDNUNQXOR").joint.shape == (8, 8, 16)
+    assert gates.gate("reduced or") is gates.gate("Reduced-Or")
 
 
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(UnknownNameError, match=r"'xnor2'[\s\S]*Fix: use one of AND"):
-        gates.load("xnor2")
+        gates.gate("xnor2")

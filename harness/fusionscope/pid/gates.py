@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fusionscope.errors import UnknownNameError
 
-__all__ = ["Gate", "load", "names", "zoo"]
+__all__ = ["Gate", "gate", "names", "zoo"]
 
 Outcome = tuple[int, int, int, float]
 
@@ -81,7 +81,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_GATES))
 
 
-def load(name: str) -> Gate:
+def gate(name: str) -> Gate:
     """Load a gate by its name; case, spaces, hyphens and underscores do not matter.
 
     Args:
@@ -93,7 +93,7 @@ def load(name: str) -> Gate:
     Raises:
         UnknownNameError: No gate has this name; the message lists the known ones.
 
-    >>> load("and").synergy
+    >>> gate("and").synergy
     0.5
     """
     key = name.upper().replace(" ", "_").replace("-", "_")
@@ -105,7 +105,7 @@ def load(name: str) -> Gate:
 def zoo() -> Iterator[Gate]:
     """All gates, in the order of their names.
 
-    >>> max(abs(float(gate.joint.sum()) - 1) for gate in zoo()) < 1e-12
+    >>> max(abs(float(g.joint.sum()) - 1) for g in zoo()) < 1e-12
     True
     """
     return (_GATES[name] for name in names())
@@ -167,8 +167,8 @@ _IMPERFECT = 1 - 0.501 * _h(0.001 / 0.501)
 _BSC_JOINT = _h(0.37, 0.37, 0.13, 0.13) - _h(0.1) - _h(0.2)
 
 _GATES = {
-    gate.name: gate
-    for gate in (
+    g.name: g
+    for g in (
         _make("XOR", _uniform("000", "011", "101", "110"), 0, 0, 0, 1, "exclusive or of two fair bits"),
         _make("AND", _uniform("000", "010", "100", "111"), _AND, 0, 0, 0.5, "and of two fair bits"),
         _make("OR", _uniform("000", "011", "101", "111"), _AND, 0, 0, 0.5, "or of two fair bits"),
