@@ -1,0 +1,54 @@
+"""Partial information decomposition: exact, certified and batched, with neural and Gaussian estimators beside it.
+
+Everything is in bits at this edge. Names are loaded on first use (PEP 562), so that importing the room costs
+nothing beyond torch.
+
+Reference:
+    Bertschinger, Rauh, Olbrich, Jost, Ay (2014), Quantifying unique information, Entropy 16.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusionscope.pid import gates
+    from fusionscope.pid.batch import BatchEstimator
+    from fusionscope.pid.crossed import pid_crossed
+    from fusionscope.pid.gaussian import GaussianPID
+    from fusionscope.pid.joint import pid_from_joint
+    from fusionscope.pid.metric import PartialInformationDecomposition
+    from fusionscope.pid.posteriors import pid_from_posteriors
+    from fusionscope.pid.result import PIDResult
+
+_HOMES = {
+    "BatchEstimator": "batch",
+    "GaussianPID": "gaussian",
+    "PartialInformationDecomposition": "metric",
+    "PIDResult": "result",
+    "pid_crossed": "crossed",
+    "pid_from_joint": "joint",
+    "pid_from_posteriors": "posteriors",
+}
+
+__all__ = [
+    "BatchEstimator",
+    "GaussianPID",
+    "PIDResult",
+    "PartialInformationDecomposition",
+    "gates",
+    "pid_crossed",
+    "pid_from_joint",
+    "pid_from_posteriors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "gates":
+        return import_module("fusionscope.pid.gates")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

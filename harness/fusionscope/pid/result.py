@@ -1,0 +1,77 @@
+"""What every estimator returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
+_TENSORS = (
+    *ATOMS,
+    "total",
+    "information_vision",
+    "information_language",
+    "union_lower",
+    "union_upper",
+    "converged",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PIDResult:
+    """A partial information decomposition, in bits, signed: nothing is clamped.
+
+    Args:
+        redundancy: What either source tells about the answer, float64 [...].
+        unique_vision: What vision alone tells, float64 [...].
+        unique_language: What language alone tells, float64 [...].
+        synergy: What only both together tell, float64 [...].
+        total: I(X1, X2; Y), float64 [...]; the four atoms sum to it.
+        information_vision: I(X1; Y), float64 [...].
+        information_language: I(X2; Y), float64 [...].
+        union_lower: Certified lower bound of the union information, float64 [...]; without bias correction.
+        union_upper: Certified upper bound of the union information, float64 [...]; without bias correction.
+        converged: Whether the bounds are as close as was asked for, bool [...].
+        standard_errors: Standard error of each atom and of the informations, by name; empty where none was asked for.
+        n: How many samples, or pairs of the crossed design, the estimate rests on.
+        estimator: The name of the estimator.
+        diagnostics: Named tensors whose leading dimensions are those of the atoms.
+
+    Example:
+        >>> from fusionscope.pid import gates, pid_from_joint
+        >>> result = pid_from_joint(gates.gate("xor").joint)
+        >>> round(float(result.synergy), 6)
+        1.0
+    """
+
+    redundancy: Tensor
+    unique_vision: Tensor
+    unique_language: Tensor
+    synergy: Tensor
+    total: Tensor
+    information_vision: Tensor
+    information_language: Tensor
+    union_lower: Tensor
+    union_upper: Tensor
+    converged: Tensor
+    standard_errors: Mapping[str, Tensor] = field(default_factory=dict)
+    n: int = 0
+    estimator: str = "exact"
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def atoms(self) -> dict[str, Tensor]:
+        """The four atoms by name, in bits."""
+        return {name: getattr(self, name) for name in ATOMS}
+
+    def __getitem__(self, index: object) -> "PIDResult":
+        """The result of some of the leading dimensions (layers, bootstraps)."""
+
+        def take(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor[index] for name, tensor in tensors.items()}  # type: ignore[index]
+
+        return replace(
+            self,
+            **take({name: getattr(self, name) for name in _TENSORS}),
+            standard_errors=take(self.standard_errors),
+            diagnostics=take(self.diagnostics),
+        )
