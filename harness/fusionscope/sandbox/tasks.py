@@ -1,0 +1,135 @@
+"""Held-out tasks of the sandbox, one per question family, each with the truth of every pair."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fusionscope.data import HeldOutTask, Question, uniform_weights
+from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.sandbox.world import (
+    BACKGROUNDS,
+    COLOURS,
+    LETTERS,
+    NOUNS,
+    SHAPES,
+    Scene,
+    background_question,
+    colour_question,
+    hint_question,
+    options,
+    render,
+    scenes,
+    split,
+)
+
+VARIANTS = ("synergy", "knowledge", "vision", "redundant")
+BLOCK = 12
+
+
+class Pictures(Sequence[Image.Image]):
+    """The pictures of some scenes, rendered when asked for."""
+
+    def __init__(self, chosen: Sequence[Scene]) -> None:
+        self.scenes = tuple(chosen)
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> Image.Image:  # type: ignore[override]
+        return render(self.scenes[index])
+
+
+def balanced(n: int, seed: int = 0) -> tuple[Scene, ...]:
+    """A balanced subset of the held-out scenes.
+
+    The 12 even orders of the shapes are paired with the 12 even orders of the colours in cyclic shifts, so every block
+    of 12 scenes has each order once and each background three times; 144 scenes have every pair of orders, 288 also
+    every order on each background equally often, 576 every pair on every background. Subsets of one seed are nested.
+
+    Args:
+        n: How many scenes: a multiple of 12 up to 576.
+        seed: Seed of the order in which scenes join.
+
+    Raises:
+        InputError: Another number of scenes.
+    """
+    rest = split()[1]
+    if n % BLOCK or not 0 < n <= len(rest):
+        raise InputError(
+            f"images={n!r}",
+            f"a balanced subset of the {len(rest)} held-out scenes has a multiple of {BLOCK}",
+            f"use a multiple of {BLOCK} up to {len(rest)}, or images='all' for every scene of the world",
+        )
+    rng = Random(seed)
+    shapes = sorted({scene.shapes for scene in rest})
+    colours = sorted({scene.colours for scene in rest})
+    rng.shuffle(shapes)
+    rng.shuffle(colours)
+    found = {(scene.shapes, scene.colours, scene.background): scene for scene in rest}
+    places = ((i, i // 12 % 12, i // 144) for i in range(n))
+    return tuple(found[shapes[i % 12], colours[(i + j) % 12], (3 * i + 2 * j + k) % 4] for i, j, k in places)
+
+
+def load(variant: str, *, images: int | Literal["all"] = 288, seed: int = 0) -> HeldOutTask:
+    """A held-out task of the sandbox.
+
+    Args:
+        variant: ``"synergy"`` (true S = 2 bits), ``"knowledge"`` (true U2 = 2), ``"vision"`` (true U1 = 2) or
+            ``"redundant"`` (true R = 2 under natural weights, where the hint tells what the picture shows).
+        images: How many held-out scenes, a multiple of 12 up to 576; or ``"all"`` for the 2304 scenes of the world.
+        seed: Which balanced subset.
+
+    Raises:
+        UnknownNameError: An unknown variant.
+        InputError: A number of images that no balanced subset has.
+    """
+    if variant not in _FAMILIES:
+        raise UnknownNameError(
+            f"unknown sandbox task {variant!r}",
+            f"known are {', '.join(f'sandbox/{name}' for name in VARIANTS)}",
+            "use one of them",
+        )
+    chosen = scenes() if images == "all" else balanced(images, seed)
+    texts, answers, answer_of = _FAMILIES[variant]
+    truth = torch.tensor([[answer_of(scene, b) for b in range(len(texts))] for scene in chosen])
+    pairs = (truth >= 0).nonzero()
+    return HeldOutTask(
+        name=f"sandbox/{variant}",
+        images=Pictures(chosen),
+        image_ids=tuple(f"scene-{scene.index:04d}.png" for scene in chosen),
+        questions=tuple(Question(text=text, candidates=LETTERS, blanked=options(answers)) for text in texts),
+        answers=answers,
+        pairs=pairs,
+        pair_answers=truth[truth >= 0],
+        crossable=True,
+        truth=truth,
+        pair_weights=_weights(truth),
+        images_enumerated=images == "all",
+        questions_enumerated=True,
+        citation="fusionscope's sandbox, a rendered world",
+        licence="Apache-2.0",
+    )
+
+
+def _weights(truth: Tensor) -> dict[str, Tensor]:
+    """Uniform weights, and natural ones where some pairs never occur: those in which hint and picture differ."""
+    weights = {"uniform": uniform_weights(*truth.shape)}
+    occurs = (truth >= 0).double()
+    return weights if bool(occurs.all()) else weights | {"natural": occurs / occurs.sum()}
+
+
+_Family = tuple[tuple[str, ...], tuple[str, ...], Callable[[Scene, int], int]]
+_FAMILIES: dict[str, _Family] = {
+    "synergy": (tuple(map(colour_question, SHAPES)), COLOURS, Scene.colour_of),
+    "knowledge": (tuple(map(colour_question, NOUNS)), COLOURS, lambda _, b: COLOURS.index(tuple(NOUNS.values())[b])),
+    "vision": (tuple(map(background_question, range(2))), BACKGROUNDS, lambda scene, _: scene.background),
+    "redundant": (
+        tuple(map(hint_question, range(4))),
+        BACKGROUNDS,
+        lambda scene, b: b if b == scene.background else -1,
+    ),
+}
