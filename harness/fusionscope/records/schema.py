@@ -9,7 +9,15 @@ from fusionscope.errors import DataError
 
 SCHEMA = 1
 ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
-_NUMBERS = (*ATOMS, "total", "union_lower", "union_upper", "accuracy", "accuracy_without_image", "accuracy_without_text")
+_NUMBERS = (
+    *ATOMS,
+    "total",
+    "union_lower",
+    "union_upper",
+    "accuracy",
+    "accuracy_without_image",
+    "accuracy_without_text",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,36 @@
+"""Sharing the probes of one moment between the processes of a run."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch.distributed as dist
+from torch import nn
+
+T = TypeVar("T")
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether parameters are spread over ranks, so that every forward pass needs all of them."""
+    return any(hasattr(p, "device_mesh") for p in model.parameters()) or any(
+        type(m).__name__ == "FullyShardedDataParallel" for m in model.modules()
+    )
+
+
+def own_share(items: Sequence[T], *, sharded: bool) -> list[T]:
+    """The items that this rank handles: all of them alone or with a sharded model, every n-th otherwise."""
+    if sharded or not _several():
+        return list(items)
+    return list(items[dist.get_rank() :: dist.get_world_size()])
+
+
+def gather(results: list[T], *, sharded: bool) -> list[T]:
+    """The results of all ranks, on every rank."""
+    if sharded or not _several():
+        return results
+    parts: list[list[T] | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, results)
+    return [result for part in parts for result in part or []]
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

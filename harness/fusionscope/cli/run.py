@@ -1,0 +1,128 @@
+"""``fusionscope run``: the stages of a recipe, in order, in one run directory, resumable."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import fusionscope
+from fusionscope.errors import ConfigError, RunDirectoryError, UnknownNameError
+from fusionscope.records import Journey, Stage
+
+
+def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, settings: Sequence[str] = ()) -> int:
+    """Run the stages that are not done yet, each in a process of its own, then write the report.
+
+    A process for each stage frees its memory, and lets strategies that start processes of their own start the stage,
+    not the whole run. Each stage's model is the export of the one before it.
+
+    Args:
+        recipe: A directory with one YAML file a stage (run in the order of their names), or a shipped recipe's name.
+        run_dir: Where to run; ``runs/NAME`` by default.
+        seed: Seed of every stage, instead of the recipe's.
+        settings: ``KEY=VALUE`` settings for every stage.
+
+    Returns:
+        0, or the exit status of the stage that stopped.
+
+    Raises:
+        UnknownNameError: No such recipe.
+        RunDirectoryError: The run directory holds another recipe's run.
+    """
+    folder = find_recipe(recipe)
+    stage_files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    journey = _open(Path(run_dir or Path("runs") / folder.name), folder, stage_files, seed, settings)
+    for stage in journey.stages:
+        if stage.status == "done":
+            print(f"[{stage.name}] done before: {stage.steps} steps", flush=True)
+            continue
+        journey = journey.start(stage.name).save()
+        print(f"[{stage.name}] runs in {journey.directory}", flush=True)
+        status = subprocess.run(_command(journey, stage.name, stage_files[stage.name], settings)).returncode
+        reached = Journey.find(journey.directory)
+        if status or reached is None or reached.current is not None:
+            print(
+                f"[{stage.name}] stopped (exit status {status}). What it wrote is kept; the same command goes on from"
+                " its last checkpoint.",
+                file=sys.stderr,
+            )
+            return status or 1
+        journey = reached
+    from fusionscope.study import report
+
+    print(report(journey.directory))
+    return 0
+
+
+def find_recipe(name: str) -> Path:
+    """The directory of a recipe: a path, else one that we ship.
+
+    Raises:
+        UnknownNameError: Neither is there, or it holds no YAML file.
+    """
+    candidates = [Path(name), *(shelf / name for shelf in shelves())]
+    found = next((folder for folder in candidates if folder.is_dir() and any(folder.glob("*.yaml"))), None)
+    if found is None:
+        known = sorted({p.parent.relative_to(shelf).as_posix() for shelf in shelves() for p in shelf.rglob("*.yaml")})
+        raise UnknownNameError(
+            f"no recipe {name!r}",
+            "a recipe is a directory with one YAML file a stage, given by its path or, among those that we ship"
+            f" ({', '.join(known)}), by its name",
+            "give the path of such a directory",
+        )
+    return found
+
+
+def shelves() -> list[Path]:
+    """Where recipes are: in the checkout first, since an editable install copies them only once, then as installed."""
+    roots = [Path(root) for root in fusionscope.__path__]
+    checkouts = [root.parents[1] for root in roots if (root.parents[1] / "pyproject.toml").is_file()]
+    places = [
+        *(checkout / "recipes" for checkout in dict.fromkeys(checkouts)),
+        *(root / "recipes" for root in roots),
+    ]
+    return [place for place in places if place.is_dir()]
+
+
+def _open(
+    directory: Path, recipe: Path, stage_files: dict[str, Path], seed: int | None, settings: Sequence[str]
+) -> Journey:
+    """The journey of a run directory, begun or gone on with."""
+    for setting in settings:
+        if "=" not in setting:
+            raise ConfigError(f"--set {setting}", "a setting is KEY=VALUE", "such as --set trainer.max_steps=10")
+    digest = hashlib.sha256()
+    for path in stage_files.values():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(repr((seed, list(settings))).encode())
+    found = Journey.find(directory)
+    if found is None:
+        stages = tuple(Stage(name=name) for name in stage_files)
+        return Journey(
+            directory=directory, recipe=recipe.name, digest=digest.hexdigest(), seed=seed, stages=stages
+        ).save()
+    if found.digest != digest.hexdigest():
+        raise RunDirectoryError(
+            f"{directory} holds a run of recipe {found.recipe!r} with seed {found.seed}, not of {recipe} as it is now",
+            "a run directory belongs to one recipe, one seed and one set of settings, or its curves would mix them",
+            f"choose another with --run-dir, or repeat the recipe, --seed and --set that made {directory}",
+        )
+    return found
+
+
+def _command(journey: Journey, stage: str, config: Path, settings: Sequence[str]) -> list[str]:
+    """The command of one stage: plain ``fusionscope fit`` with the settings that place it in the journey."""
+    index = [s.name for s in journey.stages].index(stage)
+    command = [sys.executable, "-m", "fusionscope.cli", "fit", "--config", str(config)]
+    command += [f"--trainer.default_root_dir={journey.directory}"]
+    command += [f"--trainer.logger.init_args.save_dir={journey.directory}"]
+    command += [f"--{setting}" for setting in settings]
+    if journey.seed is not None:
+        command += [f"--seed_everything={journey.seed}"]
+    if index:
+        command += [f"--model.init_args.model={journey.stage_directory(journey.stages[index - 1].name) / 'model'}"]
+    last = journey.stage_directory(stage) / "checkpoints" / "last.ckpt"
+    if last.exists():
+        command += [f"--ckpt_path={last}"]
+    return command

@@ -1,0 +1,71 @@
+"""Atoms by layer and step, drawn as pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionscope.records.schema import ATOMS, Record
+
+TITLES = {
+    "redundancy": "redundancy R",
+    "unique_vision": "unique vision U1",
+    "unique_language": "unique language U2",
+    "synergy": "synergy S",
+}
+
+
+def grid(records: Sequence[Record], atom: str) -> tuple[NDArray[np.float64], list[int], list[int]]:
+    """An atom of one series as a matrix.
+
+    Returns:
+        float64 [layers, steps] in bits (NaN where there is no record), the layers, the steps.
+    """
+    layers = sorted({record.layer for record in records})
+    steps = sorted({record.step for record in records})
+    values = np.full((len(layers), len(steps)), np.nan)
+    for record in records:
+        values[layers.index(record.layer), steps.index(record.step)] = getattr(record, atom)
+    return values, layers, steps
+
+
+def draw_grid(axes: Any, records: Sequence[Record], atom: str, *, vmax: float) -> Any:
+    """Draw one heatmap into matplotlib axes: probes at equal widths, their steps written below; returns the mesh."""
+    values, layers, steps = grid(records, atom)
+    mesh = axes.pcolormesh(
+        np.arange(len(steps) + 1), np.arange(len(layers) + 1), values, cmap="viridis", vmin=0.0, vmax=vmax
+    )
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 7)).round().astype(int))
+    axes.set_xticks(shown + 0.5, [str(steps[i]) for i in shown], fontsize=7)
+    rows = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), 9)).round().astype(int))
+    axes.set_yticks(rows + 0.5, [str(layers[i]) for i in rows], fontsize=7)
+    axes.set_title(f"{TITLES[atom]} (bits)", fontsize=9)
+    return mesh
+
+
+def depth_heatmap(records: Sequence[Record], *, title: str) -> NDArray[np.uint8]:
+    """Four layer-by-step heatmaps, one an atom, on one colour scale from 0 bits.
+
+    Args:
+        records: Records of one series.
+        title: What to write above.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 4.6), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    finite = [value for record in records for value in record.atoms.values() if np.isfinite(value)]
+    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    for cell, atom in zip(axes.flat, ATOMS, strict=True):
+        mesh = draw_grid(cell, records, atom, vmax=max([*finite, 1e-3]))
+    figure.colorbar(mesh, ax=axes, label="bits", shrink=0.9)
+    figure.supxlabel("optimizer step of each probe", fontsize=8)
+    figure.supylabel("layer", fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,110 @@
+"""Records drawn as TensorBoard scalars, images and a custom-scalars layout.
+
+Tags, for each series (task, design, weights, estimator) of records:
+
+* ``pid <series>/<atom>`` and ``pid <series>/total``: the last layer's atoms, in bits: 5 tags
+* ``pid <series>/<atom> lower`` and ``... upper``: 95 % intervals, where there are standard errors: 8 tags
+* ``pid <series>/accuracy``, ``... without image``, ``... without text``, ``option mass``: at most 4 tags
+* ``pid layers <series>/<atom> layer NN``: 4 tags a layer
+* ``pid depth <series>``: one image, a layer-by-step heatmap of each atom
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from fusionscope.records.heatmap import depth_heatmap
+from fusionscope.records.schema import ATOMS, Record
+
+Z_95 = 1.959963984540054
+_SHARES = ("accuracy", "accuracy_without_image", "accuracy_without_text")
+
+
+class SummaryWriter(Protocol):
+    """What is used of `torch.utils.tensorboard.SummaryWriter`."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+
+    def add_image(self, tag: str, img_tensor: object, global_step: int, *, dataformats: str) -> None: ...
+
+    def add_custom_scalars(self, layout: dict[str, dict[str, list[object]]]) -> None: ...
+
+
+def series_name(series: tuple[str, str, str, str]) -> str:
+    """A series as tags spell it: slashes would open a group of their own.
+
+    >>> series_name(("sandbox/synergy", "crossed", "uniform", "exact"))
+    'sandbox.synergy.crossed.uniform.exact'
+    """
+    return ".".join(part.replace("/", ".") for part in series)
+
+
+def tag(series: tuple[str, str, str, str], what: str) -> str:
+    """The tag of one number of a series' last layer."""
+    return f"pid_{series_name(series)}/{what}"
+
+
+def layer_tag(series: tuple[str, str, str, str], atom: str, layer: int) -> str:
+    """The tag of one atom of one layer of a series."""
+    return f"pid_layers_{series_name(series)}/{atom}_layer_{layer:02d}"
+
+
+def draw_scalars(writer: SummaryWriter, records: Iterable[Record]) -> None:
+    """Write the scalars of records, x = their step; what is NaN (unsolved, unknown) is left out."""
+    for record in records:
+        for atom, value in record.atoms.items():
+            _scalar(writer, layer_tag(record.series, atom, record.layer), value, record.step)
+        if record.layer == record.n_layers:
+            for name, value in _last_layer_numbers(record).items():
+                _scalar(writer, tag(record.series, name), value, record.step)
+
+
+def draw_heatmaps(writer: SummaryWriter, records: Sequence[Record]) -> None:
+    """Draw one layer-by-step heatmap of each atom for each series of records."""
+    for series in dict.fromkeys(record.series for record in records):
+        own = [record for record in records if record.series == series]
+        picture = depth_heatmap(own, title=series_name(series))
+        writer.add_image(
+            f"pid_depth_{series_name(series)}", picture, max(record.step for record in own), dataformats="HWC"
+        )
+
+
+def draw_layout(writer: SummaryWriter, series: Iterable[tuple[str, str, str, str]]) -> None:
+    """Lay out the Custom Scalars page: for each series its four atoms in one chart, then each with its interval."""
+    layout: dict[str, dict[str, list[object]]] = {"The four atoms, in bits": {}, "With 95 % intervals": {}}
+    for one in series:
+        name = series_name(one)
+        layout["The four atoms, in bits"][name] = ["Multiline", [tag(one, atom) for atom in ATOMS]]
+        for atom in ATOMS:
+            tags = [tag(one, atom), tag(one, f"{atom}_lower"), tag(one, f"{atom}_upper")]
+            layout["With 95 % intervals"][f"{name}: {atom}"] = ["Margin", tags]
+    writer.add_custom_scalars(layout)
+
+
+def _last_layer_numbers(record: Record) -> dict[str, float]:
+    numbers = {**record.atoms, "total": record.total}
+    for atom, value in record.atoms.items():
+        margin = Z_95 * record.standard_errors.get(atom, math.nan)
+        numbers |= {f"{atom}_lower": value - margin, f"{atom}_upper": value + margin}
+    numbers |= {name: getattr(record, name) for name in _SHARES}
+    return numbers | {"option_mass": record.diagnostics.get("option_mass", math.nan)}
+
+
+def _scalar(writer: SummaryWriter, name: str, value: float, step: int) -> None:
+    if math.isfinite(value):
+        writer.add_scalar(name, value, step)
+
+
+def purge_after(writer: Any, step: int) -> None:
+    """Make TensorBoard forget what an interrupted run drew after a step.
+
+    What `torch.utils.tensorboard.SummaryWriter` does for its argument ``purge_step``, on a writer that is open already.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    for event in (
+        Event(file_version="brain.Event:2"),
+        Event(session_log=SessionLog(status=SessionLog.START)),
+    ):
+        event.step = step + 1
+        writer.file_writer.add_event(event, step + 1)
