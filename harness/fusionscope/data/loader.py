@@ -1,0 +1,43 @@
+"""A DataLoader that says how far it has come and continues from there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from fusionscope.data.sampler import ResumableBatchSampler
+
+
+class ResumableLoader(DataLoader[Any]):
+    """Lightning saves its state with every checkpoint and restores it before the first batch.
+
+    It counts batches that were handed out, not those that workers have prepared, and draws nothing from the global
+    random stream.
+
+    Args:
+        dataset: Maps indices to rows.
+        sampler: The batches.
+        **settings: Passed to `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, dataset: Any, sampler: ResumableBatchSampler, **settings: Any) -> None:
+        super().__init__(dataset, batch_sampler=sampler, generator=torch.Generator().manual_seed(0), **settings)
+        self._batches = sampler
+        self._epoch = self._handed_out = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator counts what it hands out
+        self._epoch, self._handed_out = self._batches.epoch, self._batches.start
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch and number of its batches that were handed out."""
+        return {"epoch": self._epoch, "batches": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after the batches of the state; after a whole epoch that is the next epoch's start."""
+        more, start = divmod(state["batches"], len(self._batches))
+        self._batches.set_epoch(state["epoch"] + more)
+        self._batches.start = start

@@ -1,0 +1,140 @@
+"""Training data for any stage as a LightningDataModule."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+from torch.utils.data import Dataset
+
+from fusionscope.data.collate import IGNORE, Collator
+from fusionscope.data.loader import ResumableLoader
+from fusionscope.data.sampler import FILLER, ResumableBatchSampler
+from fusionscope.data.templates import TemplateName
+from fusionscope.errors import ConfigError
+
+
+class LlavaDataModule(L.LightningDataModule):
+    """Conversations in LLaVA's format, rendered, tokenized and masked for the stage's model.
+
+    Args:
+        train: Dataset of LLaVA rows: `fusionscope.data.LlavaJson`, or any class with ``len`` and
+            ``[i] -> {"id", "image": PIL image, list or None, "conversations": [...]}``.
+        validation: The same, for the loss on held-out conversations.
+        template: ``"plain"`` (captions), ``"v1"`` (Vicuna's dialogue) or ``"chat"`` (the model's own chat template).
+        batch_size: Samples per process and micro-batch.
+        validation_batch_size: The same for validation; ``batch_size`` by default.
+        max_length: Longest sample in tokens.
+        pad_to_square: Pad images to squares first (LLaVA-1.5's stage 2).
+        shuffle: Draw a new order for each epoch.
+        seed: Seed of the order.
+        drop_last: Leave out an uneven last batch.
+        num_workers: Worker processes that prepare batches.
+        model: Whose processor to use, directory or hub name; the stage's model by default.
+    """
+
+    def __init__(
+        self,
+        train: Dataset,
+        validation: Dataset | None = None,
+        template: TemplateName = "chat",
+        batch_size: int = 16,
+        validation_batch_size: int | None = None,
+        max_length: int = 2048,
+        pad_to_square: bool = False,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        num_workers: int = 0,
+        model: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.train, self.validation = train, validation
+        self.template, self.max_length, self.pad_to_square = template, max_length, pad_to_square
+        self.batch_size, self.validation_batch_size = batch_size, validation_batch_size or batch_size
+        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.num_workers, self.model = num_workers, model
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Batches of this process, from where a resumed run stopped."""
+        return self._loader(self.train, self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last)
+
+    def val_dataloader(self) -> ResumableLoader | list[Any]:
+        """Held-out batches in the dataset's order, none twice."""
+        if self.validation is None:
+            return []
+        return self._loader(self.validation, self.validation_batch_size, shuffle=False, drop_last=False)
+
+    def _loader(self, dataset: Dataset, batch_size: int, *, shuffle: bool, drop_last: bool) -> ResumableLoader:
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        ranks = self.trainer.world_size if self.trainer is not None else 1
+        sampler = ResumableBatchSampler(
+            len(dataset),  # type: ignore[arg-type]  # torch declares no __len__
+            batch_size,
+            seed=self.seed,
+            shuffle=shuffle,
+            rank=rank,
+            ranks=ranks,
+            drop_last=drop_last,
+        )
+        collate = Filling(Collator(self.processor(), self.template, self.max_length, self.pad_to_square))
+        return ResumableLoader(
+            Filled(dataset),
+            sampler,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def processor(self) -> Any:
+        """The processor of the stage's model, or of `model`.
+
+        Raises:
+            ConfigError: There is neither.
+        """
+        if self.model is not None:
+            from fusionscope.lvlm.processor import load_processor
+
+            return load_processor(self.model)
+        lvlm = getattr(getattr(self.trainer, "lightning_module", None), "lvlm", None)
+        if lvlm is None:
+            raise ConfigError(
+                "the data module has no processor",
+                "it takes the one of the stage that it trains (lightning_module.lvlm.processor)",
+                "set data.model to a Hugging Face directory or hub name",
+            )
+        return lvlm.processor
+
+
+class Filled(Dataset[tuple[Any, bool]]):
+    """Rows with a mark: whether they count, or stand in for a missing sample.
+
+    Args:
+        rows: The dataset.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Any, bool]:
+        return (self.rows[0], False) if index == FILLER else (self.rows[index], True)
+
+
+class Filling:
+    """Collate marked rows; those that only stand in have no labels.
+
+    Args:
+        collate: Collates rows.
+    """
+
+    def __init__(self, collate: Collator) -> None:
+        self.collate = collate
+
+    def __call__(self, marked: Sequence[tuple[Any, bool]]) -> dict[str, Any]:
+        batch = self.collate([row for row, _ in marked])
+        for labels, (_, counts) in zip(batch["labels"], marked, strict=True):
+            if not counts:
+                labels.fill_(IGNORE)
+        return batch

@@ -1,0 +1,146 @@
+"""Conversation templates: from turns to one string and the spans of it that the model shall learn to say."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from fusionscope.data.conversation import Conversation, Turn
+from fusionscope.errors import ConfigError, DataError
+
+TemplateName = Literal["plain", "v1", "chat"]
+
+# Vicuna's system prompt, as in LLaVA's conversation.py (conv_vicuna_v1)
+V1_SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A conversation as one string.
+
+    Args:
+        text: The string, one image token of the processor per image.
+        spans: (start, end) of what the assistant says, end signs included.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+def render(conversation: Conversation, template: TemplateName, processor: Any) -> Rendered:
+    """Write a conversation out.
+
+    Args:
+        conversation: The conversation.
+        template: ``"plain"``: images, caption, newline; the user's words are dropped (LLaVA's stage 1). ``"v1"``:
+            Vicuna's dialogue (LLaVA-1.5's stage 2). ``"chat"``: the model's own chat template.
+        processor: The model's processor.
+
+    Raises:
+        ConfigError: An unknown template, or no chat template where one is needed.
+        DataError: The conversation does not fit the template.
+    """
+    if template not in _TEMPLATES:
+        raise ConfigError(
+            f"template={template!r}", f"it is one of {', '.join(get_args(TemplateName))}", "use one of these"
+        )
+    return _TEMPLATES[template](conversation, processor)
+
+
+def image_token(processor: Any) -> str:
+    """The string that stands for one image in the processor's input."""
+    token = getattr(processor, "image_token", None) or getattr(processor.tokenizer, "image_token", None) or "<image>"
+    return str(token)
+
+
+def _plain(conversation: Conversation, processor: Any) -> Rendered:
+    if len(conversation.turns) != 2 or not conversation.images:
+        raise DataError(
+            f"sample {conversation.id!r} has {len(conversation.turns)} turns and {len(conversation.images)} images",
+            "the template 'plain' is for captions: one image, one answer",
+            "use the template 'v1' or 'chat'",
+        )
+    head = image_token(processor) * len(conversation.images)
+    text = head + conversation.turns[1].text + "\n"
+    return Rendered(text=text, spans=((len(head), len(text)),))
+
+
+def _v1(conversation: Conversation, processor: Any) -> Rendered:
+    text, spans = V1_SYSTEM + " ", []
+    end = processor.tokenizer.eos_token
+    for turn in conversation.turns:
+        if turn.role == "user":
+            shown = (image_token(processor) + "\n") * turn.images + turn.text
+            text += f"USER: {shown.strip()} "
+        else:
+            start = len(text) + len("ASSISTANT: ")
+            text += f"ASSISTANT: {turn.text}{end}"
+            spans.append((start, len(text)))
+    return Rendered(text=text, spans=tuple(spans))
+
+
+def _chat(conversation: Conversation, processor: Any) -> Rendered:
+    template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
+    if not template:
+        raise ConfigError(
+            "template='chat'", f"{type(processor).__name__} has no chat template", "use the template 'v1' or 'plain'"
+        )
+    messages = [_message(turn) for turn in conversation.turns]
+    tokens = dict(processor.tokenizer.special_tokens_map)
+    marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
+    rendered = _by_marks if marked else _by_prefixes
+    return _checked(conversation, rendered(messages, template, tokens))
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    images: list[dict[str, str]] = [{"type": "image"}] * turn.images
+    return {"role": turn.role, "content": [*images, {"type": "text", "text": turn.text}]}
+
+
+def _by_marks(messages: list[dict[str, Any]], template: str, tokens: dict[str, Any]) -> Rendered:
+    texts, marks = render_jinja_template(
+        [messages], chat_template=template, return_assistant_tokens_mask=True, **tokens
+    )
+    return Rendered(text=texts[0], spans=tuple((start, end) for start, end in marks[0]))
+
+
+def _by_prefixes(messages: list[dict[str, Any]], template: str, tokens: dict[str, Any]) -> Rendered:
+    """What the template adds between the assistant's header and the end of its turn."""
+
+    def write(upto: int, header: bool) -> str:
+        texts, _ = render_jinja_template(
+            [messages[:upto]], chat_template=template, add_generation_prompt=header, **tokens
+        )
+        return str(texts[0])
+
+    full, spans = write(len(messages), False), []
+    for i in range(1, len(messages), 2):
+        before, after = write(i, True), write(i + 1, False)
+        if not full.startswith(before) or not full.startswith(after.rstrip()):
+            raise DataError(
+                f"the chat template writes turn {i} differently when others follow: {after[-80:]!r}",
+                "the assistant's text can then not be told from the rest",
+                "use a template with {% generation %} marks, or single-turn conversations",
+            )
+        spans.append((len(before), len(after.rstrip())))
+    return Rendered(text=full, spans=tuple(spans))
+
+
+def _checked(conversation: Conversation, rendered: Rendered) -> Rendered:
+    said = [turn.text for turn in conversation.turns if turn.role == "assistant"]
+    marked = [rendered.text[start:end] for start, end in rendered.spans]
+    if len(said) != len(marked) or any(text.strip() not in span for text, span in zip(said, marked, strict=True)):
+        raise DataError(
+            f"sample {conversation.id!r}: the chat template marks {marked} as said by the assistant, who says {said}",
+            "the model would learn something else",
+            "correct the chat template, or use the template 'v1'",
+        )
+    return rendered
+
+
+_TEMPLATES: dict[str, Callable[[Conversation, Any], Rendered]] = {"plain": _plain, "v1": _v1, "chat": _chat}

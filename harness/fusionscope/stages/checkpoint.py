@@ -1,0 +1,105 @@
+"""Checkpoints that hold what was trained: which keys, of which base model, and an exact check when they are loaded."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fusionscope.errors import DataError
+
+_BLOCK = 4096
+_BLOCKS = 4096
+
+
+def trained_keys(module: nn.Module) -> set[str]:
+    """Keys of the state dict that training changes: parameters with gradient and the buffers beside them.
+
+    A tied weight is named under each of its names.
+
+    Args:
+        module: The module whose state dict is meant.
+    """
+    state = module.state_dict(keep_vars=True)
+    trained = {name for name, value in state.items() if isinstance(value, nn.Parameter) and value.requires_grad}
+    owners = {name.rpartition(".")[0] for name in trained}
+    buffers = {name for name, value in state.items() if not isinstance(value, nn.Parameter)}
+    return trained | {name for name in buffers if name.rpartition(".")[0] in owners}
+
+
+def check_keys(given: Iterable[str], trained: set[str], every: set[str]) -> None:
+    """Refuse a checkpoint whose keys are neither exactly the trained ones nor exactly all.
+
+    Args:
+        given: Keys of the checkpoint.
+        trained: Keys that this stage trains.
+        every: All keys of the module.
+
+    Raises:
+        DataError: Keys are missing or unexpected.
+    """
+    keys = set(given)
+    if keys in (trained, every):
+        return
+    missing, unexpected = sorted(trained - keys), sorted(keys - trained)
+    raise DataError(
+        f"the checkpoint misses {len(missing)} trained weights ({_some(missing)}) "
+        f"and holds {len(unexpected)} that this stage does not train ({_some(unexpected)})",
+        "a checkpoint holds exactly what its stage trains; anything else would leave weights untrained without a word",
+        "load it with the stage settings (tune types, lora) that it was saved with",
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "") if names else "none"
+
+
+def fingerprint(model: str, commit: str | None = None) -> str:
+    """A short name for the exact weights that a stage starts from.
+
+    Args:
+        model: A Hugging Face directory or hub name.
+        commit: Commit of the hub repository, where the model came from there.
+
+    Returns:
+        The commit for a hub model; for a directory the SHA-256 of its weight files' names, sizes and contents, of
+        which files above 16 MiB are read in 4,096 evenly spaced blocks (all of a 14 GB model takes a minute).
+    """
+    if not Path(model).is_dir():
+        return f"commit:{commit}"
+    digest = hashlib.sha256()
+    for path in sorted(Path(model).glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(_BLOCK, size // _BLOCKS)):
+                file.seek(start)
+                digest.update(file.read(_BLOCK))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def check_base(saved: dict[str, Any], model: str | os.PathLike[str], found: str) -> None:
+    """Refuse trained weights that belong to another base model.
+
+    Args:
+        saved: What the checkpoint says of its base: ``base`` and ``base_hash``.
+        model: The model that the stage has loaded.
+        found: Its fingerprint.
+
+    Raises:
+        DataError: The fingerprints differ.
+    """
+    if saved["base_hash"] != found:
+        raise DataError(
+            f"the checkpoint was trained on {saved['base']} ({saved['base_hash'][:20]}), "
+            f"the stage loaded {model} ({found[:20]})",
+            "trained weights mean nothing on another base model",
+            "set model to the base of the checkpoint",
+        )
+
+
+def keep(state: dict[str, Tensor], keys: set[str]) -> dict[str, Tensor]:
+    """The entries of a state dict under the given keys, in its order."""
+    return {key: value for key, value in state.items() if key in keys}

@@ -1,0 +1,44 @@
+"""The loss on assistant text: a sum over supervised tokens, so that any batch can be averaged exactly.
+
+Shape legend: B samples, T tokens, V vocabulary, P kept positions.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusionscope.errors import FusionscopeError
+
+IGNORE = -100
+
+
+class NonFiniteLossError(FusionscopeError, ArithmeticError):
+    """The loss is infinite or not a number; raised before the weights are updated."""
+
+
+def summed_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Sum of the cross entropies of the supervised tokens, and their number.
+
+    The head runs only where some sample of the batch has a supervised next token: image and user tokens cost no logits.
+
+    Args:
+        model: A Hugging Face vision-language model.
+        batch: Model inputs and ``labels`` int64 [B, T], `IGNORE` where a token is not supervised.
+
+    Returns:
+        The sum in nats, a float32 scalar with gradient, and the number of supervised tokens, a float32 scalar.
+    """
+    inputs: dict[str, Any] = {key: value for key, value in batch.items() if key != "labels"}
+    targets_BT = batch["labels"][:, 1:]
+    kept_P = (targets_BT != IGNORE).any(0).nonzero().flatten()
+    targets_BP = targets_BT[:, kept_P]
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        logits_BPV = model(**inputs, logits_to_keep=kept_P, use_cache=False).logits
+    else:
+        logits_BPV = model(**inputs, use_cache=False).logits[:, :-1][:, kept_P]
+    loss = nn.functional.cross_entropy(
+        logits_BPV.flatten(0, 1).float(), targets_BP.flatten(), ignore_index=IGNORE, reduction="sum"
+    )
+    return loss, (targets_BP != IGNORE).sum().to(torch.float32)
