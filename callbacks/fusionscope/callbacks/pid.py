@@ -16,8 +16,8 @@ from fusionscope.callbacks.schedule import Schedule
 from fusionscope.callbacks.sinks import Sinks, metrics
 from fusionscope.data import HeldOutTask, load_task
 from fusionscope.errors import ConfigError
-from fusionscope.lvlm import LVLM
-from fusionscope.probe import ProbeResult, check_layers, probe, to_record
+from fusionscope.lvlm import LVLM, FeatureCache
+from fusionscope.probe import ProbeResult, probe, to_record
 from fusionscope.records import Journey
 
 
@@ -86,10 +86,11 @@ class PIDCallback(Callback):
         self.directory, self.heatmap_every, self.progress = directory, heatmap_every, progress
         self.probe_settings = {
             "design": design,
-            "weights": weights,
             "estimator": estimator,
             **(probe_settings or {}),
         }
+        self.weights = weights
+        self._features = FeatureCache()
         self._probed_at = -1
         self._n_probes = 0
         self._seconds = 0.0
@@ -99,7 +100,7 @@ class PIDCallback(Callback):
 
     @property
     def state_key(self) -> str:
-        settings = {k: str(v) for k, v in self.probe_settings.items()}
+        settings = {k: str(v) for k, v in (self.probe_settings | {"weights": self.weights}).items()}
         return self._generate_state_key(tasks=[task.name for task in self.tasks], **settings)
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class PIDCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._lvlm = _find_lvlm(pl_module, self.model, self.processor)
-        self._layers = check_layers(self._lvlm, self.layers)
+        self._layers = self._lvlm.layer_numbers(self.layers)
         journey = Journey.find(trainer.default_root_dir)
         running = journey.current if journey else None
         self._offset = running.step_offset if running else 0
@@ -183,7 +184,15 @@ class PIDCallback(Callback):
         with tqdm(total=len(self.tasks), desc=f"PID, step {trainer.global_step}", leave=False, disable=not show) as bar:
             for task in own_share(self.tasks, sharded=sharded):
                 bar.set_postfix_str(task.name)
-                results += probe(self._lvlm, task, layers=self._layers, **self.probe_settings)
+                weights = tuple(task.pair_weights) if self.weights == "all" else self.weights
+                results += probe(
+                    self._lvlm,
+                    task,
+                    layers=self._layers,
+                    weights=weights,
+                    feature_cache=self._features,
+                    **self.probe_settings,
+                )
                 bar.update()
         return gather(results, sharded=sharded)
 

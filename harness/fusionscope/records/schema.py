@@ -107,9 +107,10 @@ class Record:
         Raises:
             DataError: Another schema, or missing or unknown columns.
         """
-        if row.get("schema") != SCHEMA:
+        schema = row.get("schema") if isinstance(row, Mapping) else None
+        if schema != SCHEMA:
             raise DataError(
-                f"a record of schema {row.get('schema')!r}",
+                f"a record of schema {schema!r}",
                 f"this version of fusionscope reads schema {SCHEMA}",
                 "read it with the version that wrote it, or probe the checkpoints again",
             )

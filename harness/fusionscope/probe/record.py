@@ -1,0 +1,71 @@
+"""A probe's result as a record."""
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from fusionscope.lvlm import LVLM
+from fusionscope.probe.result import ProbeResult
+from fusionscope.records import Record
+
+_PACKAGES = ("fusionscope", "torch", "transformers")
+
+
+def to_record(result: ProbeResult, *, run: str, step: int, stage: str, stage_step: int, model: str) -> Record:
+    """The row that keeps a result.
+
+    Args:
+        result: One layer of one probe.
+        run: Name of the run.
+        step: Optimizer steps since the run began.
+        stage: Name of the stage.
+        stage_step: Optimizer steps since the stage began.
+        model: Name or path of the model.
+    """
+    pid = result.pid
+    errors = {atom: float(error) for atom, error in pid.standard_errors.items()}
+    return Record(
+        run=run,
+        step=step,
+        stage=stage,
+        stage_step=stage_step,
+        task=result.task,
+        design=result.design,
+        weights=result.weights,
+        estimator=result.estimator,
+        layer=result.layer,
+        n_layers=result.n_layers,
+        **{atom: float(value) for atom, value in pid.atoms().items()},
+        total=float(pid.total),
+        union_lower=float(pid.union_lower),
+        union_upper=float(pid.union_upper),
+        converged=bool(pid.converged),
+        n=result.n,
+        n_images=result.n_images,
+        n_questions=result.n_questions,
+        accuracy=result.accuracy,
+        accuracy_without_image=result.accuracy_without_image,
+        accuracy_without_text=result.accuracy_without_text,
+        standard_errors=errors,
+        diagnostics=dict(result.diagnostics),
+        seconds=result.seconds,
+        tokens=result.tokens,
+        model=model,
+        versions=_versions(),
+    )
+
+
+def model_name(lvlm: LVLM) -> str:
+    """Name or path that a model was loaded from, its class where it was built from a configuration."""
+    config = getattr(lvlm.model, "config", None)
+    return str(getattr(config, "_name_or_path", "") or type(lvlm.model).__name__)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,63 @@
+import json
+from dataclasses import replace
+from math import isnan, nan
+
+import pytest
+
+from fusionscope.errors import DataError
+from fusionscope.records import Record, RecordFile
+
+
+def make(**changes) -> Record:
+    """A record with plausible numbers."""
+    fields = dict(
+        run="r", step=3, stage="s", stage_step=3, task="sandbox/synergy", design="crossed", weights="uniform",
+        estimator="exact", layer=1, n_layers=2, redundancy=0.1, unique_vision=0.2, unique_language=0.3, synergy=0.4,
+        total=1.0, union_lower=0.6, union_upper=0.6, converged=True, n=8, n_images=4, n_questions=2,
+        standard_errors={"synergy": 0.01}, diagnostics={"option_mass": nan},
+    )  # fmt: skip
+    return Record(**(fields | changes))
+
+
+def test_records_come_back_as_they_were_written(tmp_path):
+    file = RecordFile(tmp_path / "deep" / "records.jsonl")
+    file.append([make(), make(layer=2, synergy=1 / 3)])
+    first, second = file.read()
+    assert second == replace(make(layer=2, synergy=1 / 3), diagnostics=second.diagnostics)
+    assert isnan(first.accuracy)
+    assert isnan(first.diagnostics["option_mass"])
+
+
+def test_lines_are_strict_json(tmp_path):
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.append([make()])
+    row = json.loads(file.path.read_text(), parse_constant=pytest.fail)
+    assert row["accuracy"] is None
+
+
+def test_a_torn_last_line_is_passed_over_and_then_cut_off(tmp_path):
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.append([make()])
+    with file.path.open("a") as stream:
+        stream.write('{"run": "r", "st')
+    assert len(file.read()) == 1
+    file.append([make(step=4)])
+    assert [record.step for record in file.read()] == [3, 4]
+    assert all(json.loads(line) for line in file.path.read_text().splitlines())
+
+
+def test_a_later_line_of_the_same_key_replaces_the_earlier(tmp_path):
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.append([make(synergy=0.1), make(step=9)])
+    file.append([make(synergy=0.2)])
+    assert [(record.step, record.synergy) for record in file.read()] == [(3, 0.2), (9, 0.4)]
+
+
+@pytest.mark.parametrize("line", ["[]", '{"schema": 1}', '{"schema": 99}', "not json"])
+def test_a_whole_line_that_is_no_record_is_an_error_with_its_number(tmp_path, line):
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.append([make()])
+    with file.path.open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(DataError, match="line 2"):
+        file.read()
