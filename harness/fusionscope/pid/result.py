@@ -1,7 +1,8 @@
 """What every estimator returns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -63,15 +64,20 @@ class PIDResult:
         """The four atoms by name, in bits."""
         return {name: getattr(self, name) for name in ATOMS}
 
-    def __getitem__(self, index: object) -> "PIDResult":
+    def __getitem__(self, index: Any) -> "PIDResult":
         """The result of some of the leading dimensions (layers, bootstraps)."""
+        return self.map(lambda tensor: tensor[index])
 
-        def take(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor[index] for name, tensor in tensors.items()}  # type: ignore[index]
+    def reshaped(self, shape: Sequence[int]) -> "PIDResult":
+        """The same result with its one leading dimension unflattened to ``shape``."""
+        return self.map(lambda tensor: tensor.reshape((*shape, *tensor.shape[1:])))
 
-        return replace(
-            self,
-            **take({name: getattr(self, name) for name in _TENSORS}),
-            standard_errors=take(self.standard_errors),
-            diagnostics=take(self.diagnostics),
-        )
+    def map(self, function: Callable[[Tensor], Tensor]) -> "PIDResult":
+        """The result with a function applied to every tensor (``lambda t: t.cpu()``)."""
+
+        def each(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: function(tensor) for name, tensor in tensors.items()}
+
+        changed: dict[str, Any] = dict(each({name: getattr(self, name) for name in _TENSORS}))
+        changed |= {"standard_errors": each(self.standard_errors), "diagnostics": each(self.diagnostics)}
+        return replace(self, **changed)

@@ -1,0 +1,260 @@
+"""The union information of two sources about K answers: a batched primal-dual interior-point method.
+
+Primal: minimise ``sum q log(q / w)``, ``w = sum_y q``, over q >= 0 with both source-answer margins fixed, on the
+support ``P1(a, y) P2(b, y) > 0``. Its value is minus the conditional entropy of the answer, so the union information
+is H(Y) plus it. Dual: maximise ``sum f P1 + sum g P2`` subject to ``sum_y exp(f_y(a) + g_y(b)) <= 1`` for all (a, b).
+Any q with the right margins is an upper bound and any feasible (f, g) a lower one: :func:`certificate` makes both
+exactly feasible, so the bounds hold whether or not the iteration converged.
+
+With ``z`` the multipliers of q >= 0, the Newton system has per pair (a, b) the Hessian ``diag((1 + z) / q) - 1 1' / w``
+whose inverse is ``diag(D) + c D D'``, ``D = q / (1 + z)``, ``c = 1 / sum_y(D z)``. Margins couple the pairs; the larger
+source is eliminated in K x K blocks, which leaves a system of size K times the smaller source.
+
+Shapes: n problems in the batch, K answers, A points of the larger source (eliminated, last: contiguous sums),
+B of the smaller. Everything is float64 and in nats.
+
+Reference:
+    Banerjee, Rauh, Montufar (2018), Computing the unique information; Makkeh, Theis, Vicente (2018), BROJA-2PID
+    (the cone programme); Mehrotra (1992), On the implementation of a primal-dual interior point method.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fusionscope.pid.blocks import factor, half_coupling, margins_of_products, solve_lower, solve_upper
+
+_TO_BOUNDARY = 0.95
+FLOOR = 1e-15  # smaller joint masses are left out of the iteration; the certificate counts them
+_LOWEST = -745.0  # log of the smallest double
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    """The problems still being solved, and where they stand. The one mutable thing of the solver."""
+
+    p1_nKA: Tensor
+    p2_nKB: Tensor
+    mask_nKBA: Tensor
+    q_nKBA: Tensor
+    z_nKBA: Tensor
+    f_nKA: Tensor
+    g_nKB: Tensor
+    gap_n: Tensor
+
+    def select(self, keep_n: Tensor) -> "_Batch":
+        return _Batch(**{name: tensor[keep_n] for name, tensor in vars(self).items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """Bounds of minus the conditional entropy, nats [n], the feasible dual that gives the lower one, and a coupling."""
+
+    lower_n: Tensor
+    upper_n: Tensor
+    f_nKA: Tensor
+    g_nKB: Tensor
+
+
+def certificate(p1_nKA: Tensor, p2_nKB: Tensor, q_nKBA: Tensor, f_nKA: Tensor, g_nKB: Tensor) -> Certificate:
+    """Bounds from any coupling and any potentials, both made exactly feasible first."""
+    q_nKBA = round_to_margins(p1_nKA, p2_nKB, q_nKBA)
+    w_n1BA = q_nKBA.sum(1, keepdim=True)
+    upper_n = (torch.xlogy(q_nKBA, q_nKBA).sum((1, 2, 3))) - torch.xlogy(w_n1BA, w_n1BA).sum((1, 2, 3))
+    f_nKA, g_nKB = feasible_potentials(p1_nKA, p2_nKB, f_nKA, g_nKB)
+    lower_n = (p1_nKA * f_nKA).sum((1, 2)) + (p2_nKB * g_nKB).sum((1, 2))
+    return Certificate(lower_n=lower_n, upper_n=upper_n, f_nKA=f_nKA, g_nKB=g_nKB)
+
+
+def feasible_potentials(p1_nKA: Tensor, p2_nKB: Tensor, f_nKA: Tensor, g_nKB: Tensor) -> tuple[Tensor, Tensor]:
+    """Shifts each point's potentials by the log of its worst row sum; never worse than one shift for all."""
+    f_nKA, g_nKB = _off_support(p1_nKA, f_nKA, g_nKB), _off_support(p2_nKB, g_nKB, f_nKA)
+    sums_nBA = (f_nKA[:, :, None] + g_nKB[..., None]).exp().sum(1)
+    worst_nA = sums_nBA.amax(1)
+    f_nKA = f_nKA - worst_nA.clamp(min=1e-300).log()[:, None]
+    worst_nB = (sums_nBA / worst_nA.clamp(min=1e-300)[:, None]).amax(2)
+    return f_nKA, g_nKB - worst_nB.clamp(min=1e-300).log()[:, None]
+
+
+def _off_support(p_nKA: Tensor, f_nKA: Tensor, other_nKB: Tensor) -> Tensor:
+    """Potentials where the mass is zero (minus infinity) or under the floor (low, at a cost of mass times 45)."""
+    low = -45.0 - other_nKB.amax(2, keepdim=True)
+    f_nKA = torch.where(p_nKA > FLOOR, f_nKA, low)
+    return f_nKA.masked_fill(p_nKA <= 0, _LOWEST)
+
+
+def round_to_margins(p1_nKA: Tensor, p2_nKB: Tensor, q_nKBA: Tensor) -> Tensor:
+    """The nearest-by-scaling coupling with exactly the given margins (Altschuler, Weed, Rigollet 2017)."""
+    q = q_nKBA * _ratio(p1_nKA, q_nKBA.sum(2)).clamp(max=1)[:, :, None]
+    q = q * _ratio(p2_nKB, q.sum(3)).clamp(max=1)[..., None]
+    short1, short2 = (p1_nKA - q.sum(2)).clamp(min=0), (p2_nKB - q.sum(3)).clamp(min=0)
+    scale = _ratio(torch.ones_like(short2[..., :1]), short2.sum(-1, keepdim=True))
+    return q + short1[:, :, None] * (short2 * scale)[..., None]
+
+
+def _ratio(p: Tensor, q: Tensor) -> Tensor:
+    return torch.where(q > 0, p / torch.where(q > 0, q, torch.ones_like(q)), torch.zeros_like(q))
+
+
+def start(p1_nKA: Tensor, p2_nKB: Tensor, mu: float) -> _Batch:
+    """The conditionally independent coupling, on the support where both masses exceed ``FLOOR``."""
+    mask = ((p1_nKA > FLOOR)[:, :, None] & (p2_nKB > FLOOR)[..., None]).double()
+    py_nK = p2_nKB.sum(-1)
+    q = mask * p1_nKA[:, :, None] * (p2_nKB * _ratio(torch.ones_like(py_nK), py_nK)[..., None])[..., None]
+    z = mask * (mu / q.masked_fill(mask == 0, 1.0))
+    return _Batch(
+        p1_nKA=p1_nKA,
+        p2_nKB=p2_nKB,
+        mask_nKBA=mask,
+        q_nKBA=q,
+        z_nKBA=z,
+        f_nKA=torch.zeros_like(p1_nKA),
+        g_nKB=torch.zeros_like(p2_nKB),
+        gap_n=torch.full_like(q[:, 0, 0, 0], torch.inf),
+    )
+
+
+def solve_many_answers(
+    p1_nKA: Tensor, p2_nKB: Tensor, tolerance: float, max_iterations: int = 80
+) -> tuple[Certificate, Tensor]:
+    """Solves a batch to a certified gap.
+
+    Args:
+        p1_nKA: Joint masses of the larger source and the answer, float64; rows may be zero.
+        p2_nKB: The same of the smaller source, with the same marginal of the answer.
+        tolerance: Certified gap at which a problem leaves the batch, nats.
+        max_iterations: After which a problem is returned as it stands.
+
+    Returns:
+        The best certificate of each problem and the number of iterations it took.
+    """
+    batch = start(p1_nKA, p2_nKB, mu=0.1 / p1_nKA[0].numel())
+    index_n = torch.arange(len(p1_nKA), device=p1_nKA.device)
+    best = certificate(p1_nKA, p2_nKB, batch.q_nKBA, batch.f_nKA, batch.g_nKB)
+    iterations_n = torch.zeros_like(index_n)
+    stride = 4 if p1_nKA.is_cuda else 1  # the device is asked about convergence only this often
+    for iteration in range(0, max_iterations, stride):
+        for _ in range(stride):
+            _newton_step(batch)
+        iterations_n[index_n] = iteration + stride
+        ready_n = batch.gap_n < 4 * tolerance
+        if iteration + stride >= max_iterations:
+            ready_n = torch.ones_like(ready_n)
+        if not bool(ready_n.any()):
+            continue
+        found = certificate(
+            batch.p1_nKA[ready_n],
+            batch.p2_nKB[ready_n],
+            batch.q_nKBA[ready_n],
+            batch.f_nKA[ready_n],
+            batch.g_nKB[ready_n],
+        )
+        best = _keep_better(best, found, index_n[ready_n])
+        open_n = (best.upper_n - best.lower_n)[index_n] > tolerance
+        batch, index_n = batch.select(open_n), index_n[open_n]
+        if not len(index_n):
+            break
+    return best, iterations_n
+
+
+def _keep_better(best: Certificate, found: Certificate, index_m: Tensor) -> Certificate:
+    """Replaces bounds that got tighter, each on its own: both hold."""
+    lower_n, upper_n = best.lower_n.clone(), best.upper_n.clone()
+    f_nKA, g_nKB = best.f_nKA.clone(), best.g_nKB.clone()
+    better_m = found.lower_n > lower_n[index_m]
+    upper_n[index_m] = torch.minimum(upper_n[index_m], found.upper_n.nan_to_num(torch.inf, torch.inf, torch.inf))
+    where_m = index_m[better_m]
+    lower_n[where_m] = found.lower_n[better_m]
+    f_nKA[where_m], g_nKB[where_m] = found.f_nKA[better_m], found.g_nKB[better_m]
+    return Certificate(lower_n=lower_n, upper_n=upper_n, f_nKA=f_nKA, g_nKB=g_nKB)
+
+
+def _newton_step(batch: _Batch) -> None:
+    """One predictor-corrector step, in place; no value leaves the device."""
+    q, z, mask = batch.q_nKBA, batch.z_nKBA, batch.mask_nKBA
+    off = 1 - mask
+    system = _System(batch)
+    inverse_q = mask / (q + off)
+    slack = ((q + off) / (q.sum(1, keepdim=True) + off)).log_() - batch.f_nKA[:, :, None] - batch.g_nKB[..., None]
+    qz = q * z
+    mu_n = qz.sum((1, 2, 3)) / system.size_n
+    rel = system.solve(slack)[0] * inverse_q
+    primal, dual = _step_length(-rel), _step_length(1 + rel)
+    mu_aff_n = (qz * (1 + primal * rel) * (1 - dual * (1 + rel))).sum((1, 2, 3)) / system.size_n
+    target = _per_problem(mu_n * (mu_aff_n / mu_n).clamp(max=1) ** 3)
+    dq, df, dg = system.solve(slack - target * inverse_q)
+    batch.f_nKA, batch.g_nKB = batch.f_nKA + df, batch.g_nKB + dg
+    rel = dq * inverse_q
+    rel_z = (1 + rel) - target * mask / (qz + off)
+    batch.q_nKBA = q + _step_length(-rel) * dq
+    batch.z_nKBA = z * (1 - _step_length(rel_z) * rel_z)
+    batch.gap_n = (batch.q_nKBA * batch.z_nKBA).sum((1, 2, 3))
+
+
+def _per_problem(x_n: Tensor) -> Tensor:
+    return x_n[:, None, None, None]
+
+
+def _step_length(shrink_nKBA: Tensor) -> Tensor:
+    """The longest step, at most 1, after which nothing shrinks by more than ``_TO_BOUNDARY`` of itself."""
+    return _per_problem(_TO_BOUNDARY / shrink_nKBA.amax((1, 2, 3)).clamp(min=_TO_BOUNDARY))
+
+
+class _System:
+    """The Newton system at one iterate: factored once, solved for several right-hand sides.
+
+    ``A H^-1 A' (df, dg) = A H^-1 gradient + (P - A q)``, then ``dq = H^-1 (A' (df, dg) - gradient)``.
+    """
+
+    def __init__(self, batch: _Batch) -> None:
+        self.size_n = batch.mask_nKBA.sum((1, 2, 3))
+        self.d = batch.q_nKBA / (1 + batch.z_nKBA)
+        curvature = (self.d * batch.z_nKBA).sum(1, keepdim=True)
+        self.e = self.d * torch.where(curvature > 0, curvature, torch.inf).rsqrt()
+        self.residual_nKA = batch.p1_nKA - batch.q_nKBA.sum(2)
+        self.residual_nKB = batch.p2_nKB - batch.q_nKBA.sum(3)
+        self._factorise(batch)
+
+    def _factorise(self, batch: _Batch) -> None:
+        n, k, n_b, _ = self.d.shape
+        m11_nKKA, m22_nKKB = margins_of_products(self.e)
+        m11_nKKA.diagonal(dim1=1, dim2=2).add_(_or_one(self.d.sum(2)).movedim(1, 2))
+        m22_nKKB.diagonal(dim1=1, dim2=2).add_(_or_one(self.d.sum(3)).movedim(1, 2))
+        self.low_nKKA = factor(m11_nKKA)
+        self.w_nRC = half_coupling(self.low_nKKA, self.d, self.e)
+        schur = torch.zeros(n, k, n_b, k, n_b, dtype=self.d.dtype, device=self.d.device)
+        schur.diagonal(dim1=2, dim2=4).copy_(m22_nKKB)
+        schur = torch.baddbmm(schur.view(n, k * n_b, k * n_b), self.w_nRC, self.w_nRC.mT, alpha=-1)
+        # The potentials are free up to f_y + c_y, g_y - c_y: pin sum_b g_y(b) = 0, at the system's own scale.
+        on_nKB = (batch.p2_nKB > FLOOR).double()
+        scale_nK = (self.d.sum(3) * on_nKB).sum(-1) / on_nKB.sum(-1).clamp(min=1) ** 2
+        pin_nKB = on_nKB * scale_nK.sqrt()[..., None]
+        schur.view(n, k, n_b, k, n_b).diagonal(dim1=1, dim2=3).add_(
+            (pin_nKB[..., None] * pin_nKB[:, :, None]).movedim(1, 3)
+        )
+        self.chol_nRR = torch.linalg.cholesky_ex(schur)[0]
+
+    def solve(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The directions of q and of the potentials.
+
+        The gradient is taken at the present potentials, so that what is solved for shrinks with the gap: solving for
+        the potentials themselves loses the margins of q near the end.
+        """
+        n, k, n_b, n_a = self.d.shape
+        scaled = self._inverse_hessian(gradient)
+        first_nKA = solve_lower(self.low_nKKA, scaled.sum(2) + self.residual_nKA)
+        second_nKB = scaled.sum(3) + self.residual_nKB
+        right = second_nKB.reshape(n, -1, 1) - self.w_nRC @ first_nKA.reshape(n, -1, 1)
+        g_nR1 = torch.cholesky_solve(right, self.chol_nRR)
+        back_nKA = first_nKA - (self.w_nRC.mT @ g_nR1).view(n, k, n_a)
+        f_nKA, g_nKB = solve_upper(self.low_nKKA, back_nKA), g_nR1.view(n, k, n_b)
+        return self._inverse_hessian(f_nKA[:, :, None] + g_nKB[..., None] - gradient), f_nKA, g_nKB
+
+    def _inverse_hessian(self, v: Tensor) -> Tensor:
+        return self.d * v + self.e * (self.e * v).sum(1, keepdim=True)
+
+
+def _or_one(x: Tensor) -> Tensor:
+    """Points without any support get a unit block, which leaves their potentials at 0."""
+    return torch.where(x > 0, x, torch.ones_like(x))
