@@ -12,8 +12,8 @@ from fusionscope.data.sampler import ResumableBatchSampler
 class ResumableLoader(DataLoader[Any]):
     """Lightning saves its state with every checkpoint and restores it before the first batch.
 
-    It counts batches that were handed out, not those that workers have prepared, and draws nothing from the global
-    random stream.
+    It counts batches that were handed out, not those that workers have prepared, draws nothing from the global random
+    stream, and begins to iterate only when the first batch is asked for: a state may be loaded until then.
 
     Args:
         dataset: Maps indices to rows.

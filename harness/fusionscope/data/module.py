@@ -53,10 +53,31 @@ class LlavaDataModule(L.LightningDataModule):
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size or batch_size
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.num_workers, self.model = num_workers, model
+        self._training: ResumableLoader | None = None
+        self._resume: dict[str, int] = {}
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of this process, from where a resumed run stopped."""
-        return self._loader(self.train, self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last)
+        loader = self._loader(self.train, self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last)
+        if self._resume:
+            loader.load_state_dict(self._resume)
+        self._training, self._resume = loader, {}
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the training data has come."""
+        return {} if self._training is None else self._training.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue from there.
+
+        Lightning restores a loader's own state only where the loader was not yet built; a schedule that asks for the
+        number of optimizer steps has built it by then, so the data module passes the state on.
+        """
+        if self._training is None:
+            self._resume = state_dict
+        else:
+            self._training.load_state_dict(state_dict)
 
     def val_dataloader(self) -> ResumableLoader | list[Any]:
         """Held-out batches in the dataset's order, none twice."""

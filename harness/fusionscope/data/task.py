@@ -69,7 +69,9 @@ class HeldOutTask:
         n_images, n_questions, n_answers = len(self.images), len(self.questions), len(self.answers)
         self._require(n_images > 0 and n_questions > 0, "has no images or no questions", "a probe needs both")
         self._require(n_answers >= 2, f"has {n_answers} answers", "information about Y needs at least two")
-        self._require(len(self.image_ids) == n_images, f"has {len(self.image_ids)} ids for {n_images} images", "one each")
+        self._require(
+            len(self.image_ids) == n_images, f"has {len(self.image_ids)} ids for {n_images} images", "one each"
+        )
         for i, question in enumerate(self.questions):
             self._require(
                 len(question.candidates) == n_answers,
@@ -83,7 +85,9 @@ class HeldOutTask:
         )
         if self.truth is not None:
             self._require(
-                self.truth.shape == (n_images, n_questions), f"truth {tuple(self.truth.shape)}", f"[{n_images}, {n_questions}]"
+                self.truth.shape == (n_images, n_questions),
+                f"truth {tuple(self.truth.shape)}",
+                f"[{n_images}, {n_questions}]",
             )
         for name, weights in self.pair_weights.items():
             self._require(
