@@ -1,0 +1,21 @@
+"""Vision-language models of any known family behind one interface."""
+
+from fusionscope.lvlm.adapter import Adapter, Features, known_model_types
+from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.features import FeatureCache, weights_fingerprint
+from fusionscope.lvlm.model import LVLM
+from fusionscope.lvlm.prompt import IMAGE, Prompt
+from fusionscope.lvlm.quiet import undisturbed
+
+__all__ = [
+    "IMAGE",
+    "LVLM",
+    "Adapter",
+    "Batch",
+    "FeatureCache",
+    "Features",
+    "Prompt",
+    "known_model_types",
+    "undisturbed",
+    "weights_fingerprint",
+]

@@ -1,0 +1,241 @@
+"""What the probe must know about a family of models, and the register of families.
+
+An adapter is the only place that knows a model class. It says where the decoder layers, the final norm and the head
+are, how an image becomes tokens, how the chat template is written, and whether a prefix with the image in it may be
+shared by several questions.
+
+Shapes: N sequences, S positions, D width, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.prompt import Chat
+
+Features = dict[str, Tensor]
+"""One image, as far as it has been processed: ``embeddings`` [tokens, D] once it is in the language model's space."""
+
+_FAMILIES: dict[str, type["Adapter"]] = {}
+
+
+def register(*model_types: str) -> Callable[[type["Adapter"]], type["Adapter"]]:
+    """Class decorator: this adapter serves these values of ``config.model_type``."""
+
+    def note(adapter: type["Adapter"]) -> type["Adapter"]:
+        _FAMILIES.update(dict.fromkeys(model_types, adapter))
+        return adapter
+
+    return note
+
+
+def known_model_types() -> tuple[str, ...]:
+    """Values of ``config.model_type`` that have an adapter."""
+    return tuple(sorted(_FAMILIES))
+
+
+def adapter_for(model: nn.Module, processor: Any) -> "Adapter":
+    """The adapter of a model, by its ``config.model_type``.
+
+    Raises:
+        UnknownNameError: No adapter for this type; nothing is guessed.
+    """
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if model_type not in _FAMILIES:
+        raise UnknownNameError(
+            f"model type {model_type!r} ({type(model).__name__})",
+            f"there are adapters for {', '.join(known_model_types())}; none is guessed for another model",
+            "subclass fusionscope.lvlm.Adapter (decoder layers, norm, head, image tokens) and put "
+            "@fusionscope.lvlm.adapter.register('your_model_type') on it",
+        )
+    return _FAMILIES[model_type](model, processor)
+
+
+class Adapter:
+    """Base of all families: image tokens in the stream of a decoder with one final norm and one head.
+
+    Args:
+        model: The Hugging Face model with its head, not wrapped by peft.
+        processor: Anything with ``tokenizer`` and ``image_processor``.
+    """
+
+    image_text: ClassVar[str] = "<image>"
+    """What the chat template writes where the image enters."""
+    image_enters: ClassVar[Literal["tokens", "cross-attention"]] = "tokens"
+    prefix_shareable: ClassVar[bool] = True
+    """Whether keys and values up to the end of the image are the same for every question that follows."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model, processor
+
+    # --- parts -------------------------------------------------------------------------------------------------
+    @property
+    def text_model(self) -> Any:
+        """The decoder without its head."""
+        return self.model.model.language_model
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Decoder layers, first to last."""
+        return self.text_model.layers
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """What the model applies between its last decoder layer and its head."""
+        return self.text_model.norm
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The table of word embeddings, scale included."""
+        return self.model.get_input_embeddings()
+
+    @property
+    def seeing_parts(self) -> Sequence[nn.Module]:
+        """The modules whose weights decide what `look` returns."""
+        raise NotImplementedError
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Normed hidden states [..., D] to logits [..., V], soft-capping included."""
+        logits = self.model.lm_head(hidden)
+        cap = getattr(self.text_config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    @property
+    def text_config(self) -> Any:
+        """The language model's configuration."""
+        return self.model.config.get_text_config()
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return execution_device(self.embedding)
+
+    # --- text --------------------------------------------------------------------------------------------------
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def chat(self) -> Chat:
+        """The tokenizer with its template and the image's mark."""
+        return Chat(
+            tokenizer=self.tokenizer,
+            template=self.chat_template,
+            image_text=self.image_text,
+            image_id=self._token_id(self.image_text),
+        )
+
+    @property
+    def chat_template(self) -> str:
+        template = getattr(self.processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
+        if not isinstance(template, str):
+            raise InputError(
+                f"{type(self.processor).__name__} has {'several chat templates' if template else 'no chat template'}",
+                "without one template the prompt that the model was trained on is not known",
+                "set processor.chat_template to the checkpoint's template (chat_template.jinja or "
+                "tokenizer_config.json in its directory)",
+            )
+        return template
+
+    @property
+    def pad_id(self) -> int:
+        """Any token id that is not an image's; it stands at masked places only."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad) if pad is not None and pad != self.image_token_id else 0
+
+    def _token_id(self, text: str) -> int:
+        token = self.tokenizer.convert_tokens_to_ids(text)
+        if token is None or token == self.tokenizer.unk_token_id:
+            raise InputError(
+                f"the tokenizer has no token {text!r}",
+                f"models of type {self.model.config.model_type!r} mark the image by it",
+                "load the tokenizer of the same checkpoint as the model",
+            )
+        return int(token)
+
+    # --- image -------------------------------------------------------------------------------------------------
+    @property
+    def image_token_id(self) -> int:
+        """The id at whose positions image embeddings are put."""
+        return int(self.model.config.image_token_id)
+
+    def process(self, images: Sequence[Any]) -> list[Features]:
+        """Images (PIL) to the image processor's tensors, one dict per image, each as for a batch of one."""
+        return [
+            {
+                name: value
+                for name, value in self.processor.image_processor(images=[image], return_tensors="pt").items()
+                if isinstance(value, Tensor)
+            }
+            for image in images
+        ]
+
+    def look(self, pixels: Sequence[Features]) -> list[Features]:
+        """The vision tower: what may be cached while the weights of `seeing_parts` stay as they are."""
+        raise NotImplementedError
+
+    def project(self, features: Sequence[Features]) -> list[Features]:
+        """From what `look` returned to ``embeddings`` [tokens, D]; computed afresh at every probe."""
+        return list(features)
+
+    def expand(self, features: Features) -> list[int]:
+        """The token ids that stand for an image whose `project`-ed features are given."""
+        return [self.image_token_id] * features["embeddings"].shape[0]
+
+    def shape_key(self, features: Features) -> tuple[int, ...]:
+        """Equal for images whose tokens and positions are the same, so that they may share a batch."""
+        return (features["embeddings"].shape[0],)
+
+    # --- one pass ----------------------------------------------------------------------------------------------
+    def positions(self, ids: Sequence[int], image: Features | None) -> Tensor:
+        """Position ids of one whole sequence: [S], or [3, S] for multimodal rotary embeddings."""
+        return torch.arange(len(ids))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Token embeddings [N, S, D] with the images' embeddings in place.
+
+        Raises:
+            InputError: The number of image tokens differs from the number of image embeddings.
+        """
+        ids = batch.ids.to(self.device)
+        here = ids == self.image_token_id
+        words = self.embedding(ids.masked_fill(here, 0))
+        if not batch.images:
+            return words
+        images = torch.cat([image["embeddings"].to(words) for image in batch.images])
+        if int(here.sum()) != images.shape[0]:
+            raise InputError(
+                f"{int(here.sum())} image tokens for {images.shape[0]} image embeddings",
+                "every image embedding takes the place of one token",
+                "check patch_size, vision_feature_select_strategy and num_additional_image_tokens of the processor",
+            )
+        return words.masked_scatter(here.unsqueeze(-1), images)
+
+    def run(self, embeds: Tensor, batch: Batch) -> Any:
+        """The decoder over embeddings [N, S, D]; returns the cache, or None where none was asked for."""
+        outputs = self.text_model(
+            inputs_embeds=embeds,
+            attention_mask=None if batch.mask is None else batch.mask.to(embeds.device),
+            position_ids=batch.positions.to(embeds.device),
+            past_key_values=batch.cache,
+            use_cache=batch.keep_cache or batch.cache is not None,
+        )
+        return outputs.past_key_values if batch.keep_cache else None
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """Where a module wants its inputs; an offloaded one says so through its accelerate hook."""
+    hook = getattr(module, "_hf_hook", None)
+    device = getattr(hook, "execution_device", None)
+    if device is not None:
+        return torch.device(device if not isinstance(device, int) else f"cuda:{device}")
+    return next(module.parameters()).device
+
+
+def module_dtype(module: nn.Module) -> torch.dtype:
+    """The dtype of a module's first floating-point weight."""
+    return next(value.dtype for value in module.parameters() if value.is_floating_point())

@@ -1,0 +1,5 @@
+"""Importing this module registers every adapter."""
+
+from fusionscope.lvlm import llava
+
+__all__ = ["llava"]

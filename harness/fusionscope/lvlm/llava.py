@@ -1,0 +1,45 @@
+"""LLaVA-1.5: one embedding per patch through a two-layer projector."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fusionscope.errors import InputError
+from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+
+
+@register("llava")
+class LlavaAdapter(Adapter):
+    """LLaVA-1.5 and what shares its class: CLIP or SigLIP tower, projector, decoder."""
+
+    @property
+    def seeing_parts(self) -> Sequence[nn.Module]:
+        return [self.model.model.vision_tower]
+
+    def process(self, images: Sequence[object]) -> list[Features]:
+        pixels = self.processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return [{"pixel_values": one[None]} for one in pixels]
+
+    def look(self, pixels: Sequence[Features]) -> list[Features]:
+        tower, config = self.model.model.vision_tower, self.model.config
+        if config.vision_config.model_type == "pixtral":
+            raise InputError(
+                "a LLaVA with a Pixtral tower",
+                "its image size varies with the image, which this adapter does not do",
+                "use a model with a CLIP or SigLIP tower",
+            )
+        values = torch.cat([one["pixel_values"] for one in pixels])
+        values = values.to(execution_device(tower), module_dtype(tower))
+        states = tower(values, output_hidden_states=True).hidden_states
+        chosen = config.vision_feature_layer
+        picked = [states[i] for i in ([chosen] if isinstance(chosen, int) else chosen)]
+        if config.vision_feature_select_strategy == "default":
+            picked = [state[:, 1:] for state in picked]
+        return [{"features": one} for one in torch.cat(picked, dim=-1)]
+
+    def project(self, features: Sequence[Features]) -> list[Features]:
+        projector = self.model.model.multi_modal_projector
+        stacked = torch.stack([one["features"] for one in features])
+        embeddings: Tensor = projector(stacked.to(execution_device(projector), module_dtype(projector)))
+        return [{"embeddings": one} for one in embeddings]

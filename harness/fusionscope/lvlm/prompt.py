@@ -1,0 +1,144 @@
+"""From a question to token ids: the chat template, the image's place, the question's span, the candidates' tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fusionscope.errors import InputError
+
+IMAGE = -1
+"""Stands in a prompt's ids for all tokens that an image becomes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A conversation up to the place where the model answers.
+
+    Args:
+        ids: Token ids; `IMAGE` once where the image enters.
+        question: Start and end (exclusive) in ``ids`` of the question's own text, or None where the tokenizer reports
+            no character offsets.
+        candidates: Token ids of each candidate as they follow ``ids``.
+    """
+
+    ids: tuple[int, ...]
+    question: tuple[int, int] | None
+    candidates: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """A tokenizer, a chat template and the string that marks the image.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        template: The chat template (Jinja).
+        image_text: What the template writes where the image enters.
+        image_id: The token id of ``image_text``.
+    """
+
+    tokenizer: Any
+    template: str
+    image_text: str
+    image_id: int
+
+    def render(self, text: str, answer: str | None = None) -> str:
+        """The conversation as a string: up to the answer, or with the answer given."""
+        content: list[dict[str, str]] = [{"type": "image"}, {"type": "text", "text": text}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if answer is not None:
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        return self.tokenizer.apply_chat_template(
+            messages, chat_template=self.template, tokenize=False, add_generation_prompt=answer is None
+        )
+
+    def encode(self, rendered: str) -> list[int]:
+        """Token ids with `IMAGE` for the image; the start token is not doubled where the template writes it."""
+        return self._with_image(
+            self.tokenizer(rendered, add_special_tokens=self._adds_special(rendered))["input_ids"], rendered
+        )
+
+    def prompt(self, text: str, candidates: Sequence[str]) -> Prompt:
+        """Tokens of a question and of what may follow it.
+
+        Args:
+            text: The user's turn without the image.
+            candidates: What the model may answer.
+
+        Raises:
+            InputError: The template does not write the image exactly once, or a candidate has no tokens of its own.
+        """
+        rendered = self.render(text)
+        opened = rendered + self._joint(candidates[0])
+        ids = self.encode(opened)
+        full = [self.encode(opened + candidate) for candidate in candidates]
+        # A blank before the answer may belong to the answer's first token: then the prompt ends before it.
+        keep = min([len(ids), *(_common(ids, other) for other in full)])
+        tails = tuple(tuple(other[keep:]) for other in full)
+        for candidate, tail in zip(candidates, tails, strict=True):
+            if not tail:
+                raise InputError(
+                    f"candidate {candidate!r} adds no token to the prompt",
+                    "a candidate needs at least one token to be scored",
+                    "check the candidate for blanks, and the tokenizer for how it strips them",
+                )
+        return Prompt(ids=tuple(ids[:keep]), question=self._span(rendered, text), candidates=tails)
+
+    def _joint(self, answer: str) -> str:
+        """What the template writes between the generation prompt and an answer: a blank, or nothing."""
+        answered, opened = self.render("", answer), self.render("")
+        rest = answered[len(opened) :] if answered.startswith(opened) else ""
+        before, found, _ = rest.partition(answer.strip())
+        return before if found and not before.strip() else ""
+
+    def _adds_special(self, rendered: str) -> bool:
+        start = self.tokenizer.bos_token
+        return not (start and rendered.startswith(start))
+
+    def _with_image(self, ids: Sequence[int], rendered: str) -> list[int]:
+        found = [IMAGE if token == self.image_id else int(token) for token in ids]
+        if found.count(IMAGE) != 1:
+            raise InputError(
+                f"{found.count(IMAGE)} images in the conversation {_short(rendered)!r}",
+                f"the probe asks about one image, which the template marks by {self.image_text!r}",
+                f"use a chat template that writes {self.image_text!r} once for {{'type': 'image'}}, and keep it out of"
+                " the question's text",
+            )
+        return found
+
+    def _span(self, rendered: str, text: str) -> tuple[int, int] | None:
+        if not getattr(self.tokenizer, "is_fast", False):
+            return None
+        start = rendered.find(text.strip())
+        if start < 0 or not text.strip():
+            return None
+        end = start + len(text.strip())
+        offsets = self.tokenizer(
+            rendered, add_special_tokens=self._adds_special(rendered), return_offsets_mapping=True
+        )["offset_mapping"]
+        inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start]
+        return (inside[0], inside[-1] + 1) if inside else None
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many leading ids two sequences share."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))
+
+
+def _short(text: str, limit: int = 160) -> str:
+    return text if len(text) <= limit else text[: limit // 2] + " ... " + text[-limit // 2 :]
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    """How many leading ids all sequences share, leaving at least one id to each.
+
+    >>> common_prefix([(1, 2, 3), (1, 2, 4)])
+    2
+    >>> common_prefix([(1, 2), (1, 2)])
+    1
+    """
+    first = sequences[0]
+    return min(min(_common(first, other), len(other) - 1) for other in sequences)

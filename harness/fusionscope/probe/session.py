@@ -1,0 +1,105 @@
+"""Setting up the passes of one probe: features, sequences, lens, batch size, progress."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fusionscope.data import HeldOutTask, Question
+from fusionscope.errors import UnknownNameError
+from fusionscope.lens import Lens, LogitLens
+from fusionscope.lvlm import LVLM, FeatureCache, Features
+from fusionscope.lvlm.batch import PaddingSide
+from fusionscope.probe.passes import Budget, Passes, Progress
+from fusionscope.probe.scoring import Rows, Scoring, build_rows
+
+CPU_TOKENS = 8192
+"""Tokens in flight on a CPU: more only leaves its caches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the passes are run; none of these changes a result by more than rounding.
+
+    Args:
+        batch_size: Sequences per pass; None finds it. Out of memory halves it either way.
+        feature_cache: Vision features kept between calls.
+        progress: True for a bar, or a callable told (done, total).
+        scoring: How candidates are scored, see `build_rows`.
+        lens: Hidden states to logits; None is the model's own norm and head.
+        share_prefix: Use one prefix cache per image where that is exact.
+        padding_side: Where rows are padded.
+        fallback: Uniform distribution where the options hold less than this mass (the paper's 0.3); None keeps them.
+    """
+
+    batch_size: int | None = None
+    feature_cache: FeatureCache | None = None
+    progress: Progress | bool | None = None
+    scoring: Scoring = "auto"
+    lens: Lens | None = None
+    share_prefix: bool = True
+    padding_side: PaddingSide = "right"
+    fallback: float | None = None
+
+
+def rows_of(lvlm: LVLM, questions: Sequence[Question], scoring: Scoring) -> Rows:
+    """The sequences that score a task's questions."""
+    return build_rows([lvlm.prompt(question.text, question.candidates) for question in questions], scoring)
+
+
+def features_of(lvlm: LVLM, task: HeldOutTask, settings: Settings) -> list[Features]:
+    """Embeddings of the task's images."""
+    keys = [f"{task.name}/{name}" for name in task.image_ids]
+    return lvlm.look(task.images, keys, settings.feature_cache)
+
+
+def passes_for(
+    lvlm: LVLM, layers: Sequence[int], features: Sequence[Features], rows: Rows, settings: Settings, title: str
+) -> Passes:
+    """The runner of one probe."""
+    longest = max(map(len, rows.ids)) + max(len(lvlm.adapter.expand(one)) for one in features)
+    return Passes(
+        lvlm=lvlm,
+        layers=layers,
+        lens=settings.lens or LogitLens(norm=lvlm.final_norm, head=lvlm.head),
+        budget=Budget(rows=settings.batch_size or max(1, CPU_TOKENS // longest)),
+        share_prefix=settings.share_prefix,
+        side=settings.padding_side,
+        progress=_progress(settings.progress, title),
+    )
+
+
+def weights_of(task: HeldOutTask, name: str) -> None:
+    """Check that a task knows these pair weights.
+
+    Raises:
+        UnknownNameError: It does not.
+    """
+    if name not in task.pair_weights:
+        raise UnknownNameError(
+            f"weights {name!r} for task {task.name!r}",
+            f"it has {', '.join(sorted(task.pair_weights)) or 'none'}",
+            "use one of these, or add the weights to the task's pair_weights",
+        )
+
+
+def _progress(wanted: Progress | bool | None, title: str) -> Callable[[int, int], None] | None:
+    if wanted is None or wanted is False:
+        return None
+    return _Bar(title) if wanted is True else wanted
+
+
+class _Bar:
+    """A progress bar that closes itself at the end."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: object | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        from tqdm.auto import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=total, desc=self.title, leave=False)
+        self.bar.update(done - self.bar.n)  # type: ignore[attr-defined]
+        if done >= total:
+            self.bar.close()  # type: ignore[attr-defined]
+            self.bar = None
