@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Literal
 
+import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from fusionscope.errors import InputError
 from fusionscope.sandbox import language
@@ -20,9 +22,11 @@ from fusionscope.sandbox.world import (
     hint_question,
     render,
     scenes,
+    split,
 )
 
 CaptionForm = Literal["raster", "list", "half"]
+Part = Literal["train", "held_out"]
 Turn = tuple[str, str]
 Conversation = dict[str, Any]
 
@@ -44,7 +48,7 @@ def captions(chosen: Sequence[Scene], n: int, *, form: CaptionForm = "raster", s
         InputError: An unknown form.
     """
     if form not in ("raster", "list", "half"):
-        raise InputError(f"caption form {form!r}", "it is raster, list or half", "set caption_form to one of them")
+        raise InputError(f"caption form {form!r}", "it is raster, list or half", "set form to one of them")
     rng = Random(seed)
     share = {"raster": 1.0, "list": 0.0, "half": 0.5}[form]
     return [_conversation(scene, *_caption(scene, share, rng)) for scene in rng.choices(chosen, k=n)]
@@ -60,7 +64,9 @@ def instructions(chosen: Sequence[Scene], n: int, *, seed: int) -> list[Conversa
     """
     rng = Random(seed)
     makers = rng.choices([make for _, make in MIX], weights=[share for share, _ in MIX], k=n)
-    return [_conversation(scene, *make(scene, rng)) for make, scene in zip(makers, rng.choices(chosen, k=n), strict=True)]
+    return [
+        _conversation(scene, *make(scene, rng)) for make, scene in zip(makers, rng.choices(chosen, k=n), strict=True)
+    ]
 
 
 def load_image(name: str) -> Image.Image:
@@ -72,12 +78,67 @@ def load_image(name: str) -> Image.Image:
     return render(scenes()[int(name.removeprefix("scene-").removesuffix(".png"))])
 
 
+class Conversations(Dataset[Conversation]):
+    """Conversations whose pictures are rendered when asked for: rows as `fusionscope.data.LlavaDataModule` takes them.
+
+    Args:
+        rows: Conversations that name their picture.
+    """
+
+    def __init__(self, rows: Sequence[Conversation]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Conversation:
+        row = self.rows[index]
+        return {**row, "image": load_image(row["image"])}
+
+
+class Captions(Conversations):
+    """Training or validation data of stage 1.
+
+    Args:
+        n: How many conversations: for one epoch, steps times batch size.
+        form: The declared caption form: ``"raster"``, ``"list"`` or ``"half"`` (see `captions`).
+        part: Draw from the training scenes or from the held-out ones.
+        seed: Seed of the draw; None takes the global seed (``seed_everything``).
+    """
+
+    def __init__(self, n: int, form: CaptionForm = "raster", part: Part = "train", seed: int | None = None) -> None:
+        super().__init__(captions(_scenes(part), n, form=form, seed=_seed(seed)))
+
+
+class Instructions(Conversations):
+    """Training or validation data of stage 2.
+
+    Args:
+        n: How many conversations: for one epoch, steps times batch size.
+        part: Draw from the training scenes or from the held-out ones.
+        seed: Seed of the draw; None takes the global seed (``seed_everything``).
+    """
+
+    def __init__(self, n: int, part: Part = "train", seed: int | None = None) -> None:
+        super().__init__(instructions(_scenes(part), n, seed=_seed(seed)))
+
+
 def blind_caption_loss() -> float:
     """The least loss, in nats per token, that captions in raster order allow without sight.
 
     Two uniform permutations of four, spread over four words and the end sign: 2 ln(24) / 5 = 1.271.
     """
     return 2 * math.log(24) / 5
+
+
+def _scenes(part: Part) -> tuple[Scene, ...]:
+    if part not in ("train", "held_out"):
+        raise InputError(f"part {part!r}", "scenes are trained on or held out", "set part to train or held_out")
+    return split()[part == "held_out"]
+
+
+def _seed(seed: int | None) -> int:
+    return torch.initial_seed() if seed is None else seed
 
 
 def _conversation(scene: Scene, question: str, answer: str) -> Conversation:

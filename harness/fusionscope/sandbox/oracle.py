@@ -1,0 +1,66 @@
+"""What is true: the PID of the world, and the PID of a model's own decision function, both without sampling.
+
+The population is the world: all 2304 scene classes, each with its one picture, and all questions of the family. A probe
+of a subset of pictures estimates this; here it is computed from every pair.
+
+Shapes: L layers, A images, B questions, K answers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionscope.data import HeldOutTask
+from fusionscope.errors import InputError
+from fusionscope.lvlm import LVLM
+from fusionscope.pid import PIDResult, pid_from_joint
+from fusionscope.probe import posteriors
+from fusionscope.sandbox.tasks import load
+
+
+def world_pid(variant: str) -> PIDResult:
+    """The PID of the world's own answers to a question family, as its pairs occur.
+
+    Args:
+        variant: ``"synergy"``, ``"knowledge"``, ``"vision"`` or ``"redundant"``.
+
+    Returns:
+        Atoms in bits: S = 2, U2 = 2, U1 = 2 and R = 2, the others 0.
+    """
+    task = load(variant, images="all")
+    answers_ABK = torch.nn.functional.one_hot(task.truth.clamp(min=0), len(task.answers)).double()
+    return exact(answers_ABK, task, "natural" if "natural" in task.pair_weights else "uniform")
+
+
+def model_pid(
+    lvlm: LVLM, variant: str, *, layers: str | int | Sequence[int] = "all", **settings: Any
+) -> dict[str, PIDResult]:
+    """The PID of a model's decision function over the whole world.
+
+    Args:
+        lvlm: The model.
+        variant: The question family.
+        layers: Layer numbers, as in `fusionscope.probe.probe`.
+        **settings: Fields of `fusionscope.probe.Settings`.
+
+    Returns:
+        Under each of the task's pair weights, the atoms [L] in bits.
+    """
+    task = load(variant, images="all")
+    found = posteriors(lvlm, task, design="crossed", layers=layers, **settings)
+    if found.crossed is None:
+        raise InputError(f"posteriors of design {found.design!r}", "enumeration needs the whole grid", "use crossed")
+    return {name: exact(found.crossed, task, name) for name in task.pair_weights}
+
+
+def exact(p_LABK: Tensor, task: HeldOutTask, weights: str) -> PIDResult:
+    """The PID of answer distributions over a whole population: no bias correction, no standard errors.
+
+    Args:
+        p_LABK: p(y | image, question), float64 [..., A, B, K].
+        task: A task whose images and questions are all there are.
+        weights: Name of its pair weights.
+    """
+    return pid_from_joint(p_LABK * task.pair_weights[weights][..., None])

@@ -1,0 +1,74 @@
+from collections import Counter
+
+import pytest
+import torch
+
+from fusionscope.data import load_task
+from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.sandbox.tasks import VARIANTS, balanced, load
+from fusionscope.sandbox.world import COLOURS, held_out, render, scenes
+
+
+@pytest.mark.parametrize("n", [144, 288, 576])
+def test_subsets_are_balanced_over_every_cell_shape_and_colour(n):
+    chosen = balanced(n, seed=5)
+    assert len({scene.index for scene in chosen}) == n
+    assert all(map(held_out, chosen))
+    triples = Counter((i, s.shapes[i], s.colours[i]) for s in chosen for i in range(4))
+    assert set(triples.values()) == {n * 4 // 64}
+
+
+def test_288_pictures_are_also_balanced_over_backgrounds():
+    chosen = balanced(288)
+    for name in ("shapes", "colours"):
+        facts = Counter((i, getattr(s, name)[i], s.background) for s in chosen for i in range(4))
+        assert set(facts.values()) == {288 * 4 // 64}
+
+
+def test_subsets_of_one_seed_are_nested_and_another_seed_gives_another():
+    assert balanced(288, 1)[:144] == balanced(144, 1)
+    assert balanced(144, 1) != balanced(144, 2)
+
+
+@pytest.mark.parametrize("n", [0, 100, 588, -12])
+def test_other_numbers_of_pictures_are_refused(n):
+    with pytest.raises(InputError, match=r"multiple of 12"):
+        load("synergy", images=n)
+
+
+def test_an_unknown_variant_names_the_known_ones():
+    with pytest.raises(UnknownNameError, match=r"unknown sandbox task 'fusion'[\s\S]*sandbox/synergy"):
+        load("fusion")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_answers_are_equally_frequent(variant):
+    task = load(variant, images=144)
+    assert set(Counter(task.pair_answers.tolist()).values()) == {len(task.pairs) // 4}
+    assert task.questions_enumerated
+    assert not task.images_enumerated
+
+
+def test_the_truth_is_what_the_picture_shows():
+    task = load_task("sandbox/synergy", images=24)
+    for a, name in enumerate(task.image_ids):
+        scene = scenes()[int(name[6:10])]
+        assert render(scene).tobytes() == task.images[a].tobytes()
+        for b, shape in enumerate(("circle", "square", "triangle", "cross")):
+            assert f"the {shape} ?" in task.questions[b].text
+            assert f"{COLOURS[task.truth[a, b]]}-{shape}" in scene.words
+
+
+def test_natural_weights_hold_where_hint_and_picture_agree():
+    task = load("redundant", images=48)
+    natural = task.pair_weights["natural"]
+    assert torch.equal(natural > 0, task.truth >= 0)
+    assert torch.allclose(natural.sum(1), torch.full((48,), 1 / 48, dtype=torch.float64))
+    assert torch.allclose(natural.sum(0), torch.full((4,), 1 / 4, dtype=torch.float64))
+    assert set(load("synergy", images=48).pair_weights) == {"uniform"}
+
+
+def test_all_pictures_are_the_whole_world():
+    task = load("vision", images="all")
+    assert task.images_enumerated
+    assert len(task.images) == 2304

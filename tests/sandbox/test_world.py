@@ -1,0 +1,57 @@
+from collections import Counter
+
+import pytest
+
+from fusionscope.sandbox import oracle, world
+from fusionscope.sandbox.world import IMAGE_SIZE, N_SCENES, render, scenes, split
+
+
+def test_every_scene_class_has_its_own_picture():
+    pictures = {render(scene).tobytes() for scene in scenes()}
+    assert len(scenes()) == len(pictures) == N_SCENES
+
+
+def test_a_picture_is_always_the_same():
+    first, again = render(scenes()[777]), render(scenes()[777])
+    assert first.size == (IMAGE_SIZE, IMAGE_SIZE)
+    assert first.tobytes() == again.tobytes()
+
+
+def test_the_split_is_disjoint_complete_and_balanced():
+    train, held_out = split()
+    assert (len(train), len(held_out)) == (1728, 576)
+    assert {s.index for s in train}.isdisjoint(s.index for s in held_out)
+    assert not {(s.shapes, s.colours) for s in train} & {(s.shapes, s.colours) for s in held_out}
+    facts = Counter()
+    for s in held_out:
+        facts.update((cell, s.shapes[cell], s.colours[cell], s.background) for cell in range(4))
+    assert len(facts) == 4**4
+    assert set(facts.values()) == {576 * 4 // 4**4}
+
+
+def test_the_split_is_balanced_over_pairs_of_cells():
+    pairs = Counter((s.shapes[0], s.shapes[3], s.colours[1], s.colours[2]) for s in split()[1])
+    assert len(pairs) == 12 * 12
+    assert set(pairs.values()) == {4}
+
+
+@pytest.mark.parametrize(
+    ("variant", "atom"),
+    [
+        ("synergy", "synergy"),
+        ("knowledge", "unique_language"),
+        ("vision", "unique_vision"),
+        ("redundant", "redundancy"),
+    ],
+)
+def test_each_family_has_two_bits_of_its_atom_and_nothing_else(variant, atom):
+    found = oracle.world_pid(variant)
+    assert bool(found.converged)
+    for name, bits in found.atoms().items():
+        assert float(bits) == pytest.approx(2.0 if name == atom else 0.0, abs=1e-5), name
+
+
+def test_questions_show_their_options_in_fixed_order():
+    assert world.colour_question("circle") == "what colour is the circle ? A red B green C blue D yellow"
+    assert world.hint_question(1).startswith("hint white . what colour is the background ?")
+    assert world.background_question(0) != world.background_question(1)
