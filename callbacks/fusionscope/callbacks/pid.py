@@ -17,7 +17,7 @@ from fusionscope.callbacks.sinks import Sinks, metrics
 from fusionscope.data import HeldOutTask, load_task
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM, FeatureCache
-from fusionscope.probe import ProbeResult, probe, to_record
+from fusionscope.probe import ProbeResult, model_name, probe, to_record
 from fusionscope.records import Journey
 
 
@@ -168,7 +168,7 @@ class PIDCallback(Callback):
             "step": self._offset + step,
             "stage": self._stage,
             "stage_step": step,
-            "model": self._lvlm.name,
+            "model": model_name(self._lvlm),
         }
         records = [to_record(r, run=self._sinks.run if self._sinks else "", **place) for r in results]
         if self._sinks:
