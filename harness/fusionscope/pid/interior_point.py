@@ -26,6 +26,10 @@ from torch import Tensor
 from fusionscope.pid.blocks import factor, half_coupling, margins_of_products, solve_lower, solve_upper
 
 _TO_BOUNDARY = 0.95
+_START_MULTIPLIER = 0.1
+# Points that hang together by masses of 1e-15 alone leave the Newton matrix singular to rounding. Since the system is
+# solved for increments, adding this share of its diagonal is a proximal term: it slows nothing but those directions.
+_PROXIMAL = 1e-15
 FLOOR = 1e-15  # smaller joint masses are left out of the iteration; the certificate counts them
 _LOWEST = -745.0  # log of the smallest double
 
@@ -36,7 +40,7 @@ class _Batch:
 
     p1_nKA: Tensor
     p2_nKB: Tensor
-    mask_nKBA: Tensor
+    centre_nKBA: Tensor
     q_nKBA: Tensor
     z_nKBA: Tensor
     f_nKA: Tensor
@@ -97,18 +101,21 @@ def _ratio(p: Tensor, q: Tensor) -> Tensor:
     return torch.where(q > 0, p / torch.where(q > 0, q, torch.ones_like(q)), torch.zeros_like(q))
 
 
-def start(p1_nKA: Tensor, p2_nKB: Tensor, mu: float) -> _Batch:
-    """The conditionally independent coupling, on the support where both masses exceed ``FLOOR``."""
-    mask = ((p1_nKA > FLOOR)[:, :, None] & (p2_nKB > FLOOR)[..., None]).double()
+def start(p1_nKA: Tensor, p2_nKB: Tensor) -> _Batch:
+    """The conditionally independent coupling q0, on the support where both masses exceed ``FLOOR``.
+
+    The path that the iteration follows is ``q z = mu q0``, not ``q z = mu``: then masses of 1e-12, which posteriors of
+    a confident model are full of, start on the path with multipliers of ordinary size.
+    """
+    support = (p1_nKA > FLOOR)[:, :, None] & (p2_nKB > FLOOR)[..., None]
     py_nK = p2_nKB.sum(-1)
-    q = mask * p1_nKA[:, :, None] * (p2_nKB * _ratio(torch.ones_like(py_nK), py_nK)[..., None])[..., None]
-    z = mask * (mu / q.masked_fill(mask == 0, 1.0))
+    q = support * p1_nKA[:, :, None] * (p2_nKB * _ratio(torch.ones_like(py_nK), py_nK)[..., None])[..., None]
     return _Batch(
         p1_nKA=p1_nKA,
         p2_nKB=p2_nKB,
-        mask_nKBA=mask,
+        centre_nKBA=q / _per_problem(q.sum((1, 2, 3))),
         q_nKBA=q,
-        z_nKBA=z,
+        z_nKBA=_START_MULTIPLIER * support,
         f_nKA=torch.zeros_like(p1_nKA),
         g_nKB=torch.zeros_like(p2_nKB),
         gap_n=torch.full_like(q[:, 0, 0, 0], torch.inf),
@@ -129,7 +136,7 @@ def solve_many_answers(
     Returns:
         The best certificate of each problem and the number of iterations it took.
     """
-    batch = start(p1_nKA, p2_nKB, mu=0.1 / p1_nKA[0].numel())
+    batch = start(p1_nKA, p2_nKB)
     index_n = torch.arange(len(p1_nKA), device=p1_nKA.device)
     best = certificate(p1_nKA, p2_nKB, batch.q_nKBA, batch.f_nKA, batch.g_nKB)
     iterations_n = torch.zeros_like(index_n)
@@ -172,23 +179,29 @@ def _keep_better(best: Certificate, found: Certificate, index_m: Tensor) -> Cert
 
 def _newton_step(batch: _Batch) -> None:
     """One predictor-corrector step, in place; no value leaves the device."""
-    q, z, mask = batch.q_nKBA, batch.z_nKBA, batch.mask_nKBA
-    off = 1 - mask
-    system = _System(batch)
-    inverse_q = mask / (q + off)
-    slack = ((q + off) / (q.sum(1, keepdim=True) + off)).log_() - batch.f_nKA[:, :, None] - batch.g_nKB[..., None]
+    q, z = batch.q_nKBA, batch.z_nKBA
+    off = (q == 0).double()
+    q_or_one = q + off
+    w_n1BA = q.sum(1, keepdim=True)
+    w_n1BA = w_n1BA + (w_n1BA == 0)
+    slack = (q_or_one / (w_n1BA + off)).log_() - batch.f_nKA[:, :, None] - batch.g_nKB[..., None]
     qz = q * z
-    mu_n = qz.sum((1, 2, 3)) / system.size_n
-    rel = system.solve(slack)[0] * inverse_q
-    primal, dual = _step_length(-rel), _step_length(1 + rel)
-    mu_aff_n = (qz * (1 + primal * rel) * (1 - dual * (1 + rel))).sum((1, 2, 3)) / system.size_n
-    target = _per_problem(mu_n * (mu_aff_n / mu_n).clamp(max=1) ** 3)
-    dq, df, dg = system.solve(slack - target * inverse_q)
+    gap = _per_problem(qz.sum((1, 2, 3)))
+    system = _System(batch)
+    dq = system.solve(slack)[0]
+    rel = dq / q_or_one
+    primal, dual = _step_length(-rel, 1.0), _step_length(1 + rel, 1.0)
+    gap_ahead = _per_problem((qz * (1 + primal * rel) * (1 - dual * (1 + rel))).sum((1, 2, 3)))
+    target = gap_ahead.clamp(min=0) ** 2 / gap * batch.centre_nKBA
+    # What the predictor neglects, to second order: the product dq dz, and the curvature of log(q / w).
+    target = target + qz * rel * (1 + rel) * primal * dual
+    curvature = 0.5 * torch.minimum(primal, dual) ** 2 * (rel**2 - (dq.sum(1, keepdim=True) / w_n1BA) ** 2)
+    dq, df, dg = system.solve(slack - target / q_or_one - curvature)
+    rel = dq / q_or_one
+    rel_z = (1 + rel) - target / (qz + off)
+    batch.q_nKBA = q + _step_length(-rel, _TO_BOUNDARY) * dq
+    batch.z_nKBA = z * (1 - _step_length(rel_z, _TO_BOUNDARY) * rel_z)
     batch.f_nKA, batch.g_nKB = batch.f_nKA + df, batch.g_nKB + dg
-    rel = dq * inverse_q
-    rel_z = (1 + rel) - target * mask / (qz + off)
-    batch.q_nKBA = q + _step_length(-rel) * dq
-    batch.z_nKBA = z * (1 - _step_length(rel_z) * rel_z)
     batch.gap_n = (batch.q_nKBA * batch.z_nKBA).sum((1, 2, 3))
 
 
@@ -196,9 +209,9 @@ def _per_problem(x_n: Tensor) -> Tensor:
     return x_n[:, None, None, None]
 
 
-def _step_length(shrink_nKBA: Tensor) -> Tensor:
-    """The longest step, at most 1, after which nothing shrinks by more than ``_TO_BOUNDARY`` of itself."""
-    return _per_problem(_TO_BOUNDARY / shrink_nKBA.amax((1, 2, 3)).clamp(min=_TO_BOUNDARY))
+def _step_length(shrink_nKBA: Tensor, most: float) -> Tensor:
+    """The longest step, at most 1, after which nothing shrinks by more than ``most`` of itself."""
+    return _per_problem(most / shrink_nKBA.amax((1, 2, 3)).clamp(min=most))
 
 
 class _System:
@@ -208,7 +221,6 @@ class _System:
     """
 
     def __init__(self, batch: _Batch) -> None:
-        self.size_n = batch.mask_nKBA.sum((1, 2, 3))
         self.d = batch.q_nKBA / (1 + batch.z_nKBA)
         curvature = (self.d * batch.z_nKBA).sum(1, keepdim=True)
         self.e = self.d * torch.where(curvature > 0, curvature, torch.inf).rsqrt()
@@ -221,6 +233,8 @@ class _System:
         m11_nKKA, m22_nKKB = margins_of_products(self.e)
         m11_nKKA.diagonal(dim1=1, dim2=2).add_(_or_one(self.d.sum(2)).movedim(1, 2))
         m22_nKKB.diagonal(dim1=1, dim2=2).add_(_or_one(self.d.sum(3)).movedim(1, 2))
+        m11_nKKA.diagonal(dim1=1, dim2=2).mul_(1 + _PROXIMAL)
+        m22_nKKB.diagonal(dim1=1, dim2=2).mul_(1 + _PROXIMAL)
         self.low_nKKA = factor(m11_nKKA)
         self.w_nRC = half_coupling(self.low_nKKA, self.d, self.e)
         schur = torch.zeros(n, k, n_b, k, n_b, dtype=self.d.dtype, device=self.d.device)
