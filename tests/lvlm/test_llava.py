@@ -1,5 +1,7 @@
 """The LLaVA path against transformers' own processor and forward pass."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lens import LogitLens, option_logits
-from fusionscope.lvlm import IMAGE, LVLM, FeatureCache, known_model_types, tiny, undisturbed
+from fusionscope.lvlm import LVLM, FeatureCache, known_model_types, tiny, undisturbed
 from fusionscope.lvlm.batch import stack
 from fusionscope.probe.passes import expanded
 
@@ -90,14 +92,10 @@ def test_the_projector_may_train_while_features_stay(lvlm):
 
 
 def test_unknown_model_type_lists_the_known_ones():
+    model, processor = torch.nn.Linear(2, 2), tiny.build("llava")[1]
+    model.config = SimpleNamespace(model_type="linear_thing")
     with pytest.raises(UnknownNameError, match="'linear_thing'") as caught:
-
-        class Config:
-            model_type = "linear_thing"
-
-        model = torch.nn.Linear(2, 2)
-        model.config = Config()
-        LVLM.wrap(model, tiny.build("llava")[1])
+        LVLM.wrap(model, processor)
     assert all(name in str(caught.value) for name in known_model_types())
 
 
@@ -124,8 +122,9 @@ def test_the_model_is_left_as_found_even_after_an_error(lvlm):
     lvlm.model.model.vision_tower.eval()
     modes = [module.training for module in lvlm.model.modules()]
     state = torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="boom"), undisturbed(lvlm.model):
+    with undisturbed(lvlm.model):
         assert not any(module.training for module in lvlm.model.modules())
+    with pytest.raises(RuntimeError, match="boom"), undisturbed(lvlm.model):
         raise RuntimeError("boom")
     assert [module.training for module in lvlm.model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
@@ -138,4 +137,3 @@ def test_the_model_is_left_as_found_even_after_an_error(lvlm):
     with pytest.raises(InputError, match="16 image tokens for 32 image embeddings"):
         lvlm.read(batch, [0, 1], torch.tensor([[-1]]))
     assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in lvlm.adapter.layers) == hooks
-    assert IMAGE == -1

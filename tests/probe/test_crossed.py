@@ -97,9 +97,9 @@ def test_layers_are_chosen_and_checked(llava, grid):
 
 def test_out_of_memory_halves_the_batch(llava, grid, monkeypatch):
     task, found = grid
-    rows = []
+    rows, original = [], type(llava.adapter).run
 
-    def run(self, embeds, batch, original=type(llava.adapter).run):
+    def run(self, embeds, batch):
         rows.append(embeds.shape[0])
         if embeds.shape[0] > 4:
             raise torch.OutOfMemoryError("pretended")

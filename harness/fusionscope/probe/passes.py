@@ -6,6 +6,7 @@ Shapes: A images, R rows, T reads per row, C target tokens per read, L layers, D
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -88,18 +89,18 @@ class Passes:
         found: list[Tensor | None] = [None] * len(images)
         done, total = 0, len(images) * len(rows.ids)
         for members in _alike(self.lvlm, images):
-            layout = self._layout(images[members[0]], rows)
+            plan = self._layout(images[members[0]], rows)
             while members:
                 take = max(1, self.budget.rows // len(rows.ids))
                 chunk = members[:take]
-                result = self.budget.attempt(lambda n, c=chunk: self._cells([images[i] for i in c], rows, layout, n))  # type: ignore[misc]
+                result = self.budget.attempt(partial(self._cells, [images[i] for i in chunk], rows, plan))
                 if result is None:
                     continue
                 for column, i in enumerate(chunk):
                     found[i] = result[:, column]
                 members = members[take:]
                 done += len(chunk) * len(rows.ids)
-                self.tokens[0] += len(chunk) * layout.tokens
+                self.tokens[0] += len(chunk) * plan.tokens
                 if self.progress is not None:
                     self.progress(done, total)
         return torch.stack([one for one in found if one is not None], dim=1)
@@ -149,7 +150,7 @@ class Passes:
         columns = ends[:, None] + rows.reads[which.start : which.stop]
         hidden = self.lvlm.read(batch, self.layers, columns.repeat(n, 1))
         targets = rows.targets[which.start : which.stop].repeat(n, 1, 1)
-        return self.logprob(hidden, targets).unflatten(1, (n, len(which)))
+        return self.logprob(hidden, targets).reshape(len(self.layers), n, len(which), *targets.shape[1:])
 
     def logprob(self, hidden: dict[int, Tensor], targets: Tensor) -> Tensor:
         """Log-probabilities of target tokens [N, T, C] at every layer: float32 [L, N, T, C] on the CPU."""
@@ -157,7 +158,7 @@ class Passes:
         found = []
         for layer in self.layers:
             parts = []
-            for some, wanted in zip(hidden[layer].split(step), targets.split(step), strict=True):
+            for some, wanted in zip(torch.split(hidden[layer], step), torch.split(targets, step), strict=True):
                 chosen, total = option_logits(self.lens(some, layer), wanted)
                 parts.append((chosen - total.unsqueeze(-1)).cpu())
             found.append(torch.cat(parts))

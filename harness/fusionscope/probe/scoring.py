@@ -60,7 +60,8 @@ class Rows:
         real = real.repeat(repeats, 1).unsqueeze(-1)
         total = torch.where(real, logprob, 0).sum(-2).squeeze(-1)
         mean = total / real.sum(-2).squeeze(-1)
-        return mean.unflatten(-1, (-1, self.per_question)), total.unflatten(-1, (-1, self.per_question))
+        shape = (*total.shape[:-1], -1, self.per_question)
+        return mean.reshape(shape), total.reshape(shape)
 
 
 def build_rows(prompts: Sequence[Prompt], scoring: Scoring = "auto") -> Rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fusionscope.data import HeldOutTask, Question
 from fusionscope.errors import UnknownNameError
@@ -92,14 +93,14 @@ class _Bar:
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.bar: object | None = None
+        self.bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         from tqdm.auto import tqdm
 
         if self.bar is None:
             self.bar = tqdm(total=total, desc=self.title, leave=False)
-        self.bar.update(done - self.bar.n)  # type: ignore[attr-defined]
+        self.bar.update(done - self.bar.n)
         if done >= total:
-            self.bar.close()  # type: ignore[attr-defined]
+            self.bar.close()
             self.bar = None
