@@ -1,0 +1,97 @@
+"""The order of the data, and LLaVA's files."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fusionscope.data import LlavaJson
+from fusionscope.data.loader import ResumableLoader
+from fusionscope.data.sampler import FILLER, ResumableBatchSampler
+from fusionscope.errors import DataError
+
+
+@given(st.integers(1, 60), st.integers(1, 6), st.integers(0, 3))
+def test_global_batches_do_not_depend_on_the_number_of_ranks(n, per_rank, epoch):
+    """One, two and four ranks with the same global batch see the same samples in each batch, each once an epoch."""
+    seen = []
+    for ranks in (1, 2, 4):
+        samplers = [
+            ResumableBatchSampler(n, per_rank * 4 // ranks, seed=5, rank=rank, ranks=ranks) for rank in range(ranks)
+        ]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        batches = [sorted(sum(parts, [])) for parts in zip(*samplers, strict=True)]
+        seen.append([[i for i in batch if i != FILLER] for batch in batches])
+    assert seen[0] == seen[1] == seen[2]
+    assert sorted(sum(seen[0], [])) == list(range(n))
+
+
+def test_epochs_differ_and_repeat_with_their_seed():
+    first, second = (ResumableBatchSampler(50, 8, seed=seed) for seed in (0, 1))
+    assert first.order() != second.order()
+    again = ResumableBatchSampler(50, 8, seed=0)
+    assert first.order() == again.order()
+    again.set_epoch(1)
+    assert first.order() != again.order()
+    assert ResumableBatchSampler(5, 8, shuffle=False).order() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_continues_after_what_it_handed_out(workers):
+    def loader():
+        return ResumableLoader(list(range(20)), ResumableBatchSampler(20, 3), collate_fn=list, num_workers=workers)
+
+    whole = loader()
+    expected = list(whole)
+    assert len(expected) == len(whole) == 7
+    partly, batches = loader(), []
+    for batch in partly:
+        batches.append(batch)
+        if len(batches) == 4:
+            state = partly.state_dict()
+            break
+    rest = loader()
+    rest.load_state_dict(state)
+    assert batches + list(rest) == expected
+    done = loader()
+    done.load_state_dict({"epoch": 0, "batches": 7})
+    following = loader()
+    following._batches.set_epoch(1)
+    assert list(done) == list(following)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    Image.new("RGB", (5, 5), (9, 9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Grey."}]
+    rows = [{"id": str(i), "image": name, "conversations": turns} for i, name in enumerate(["a.png", "bad.png", "no.png"])]
+    rows.append({"id": "3", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]})
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(one) for one in rows))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_llava_files_load_with_their_images(folder, name):
+    data = LlavaJson(str(folder / name))
+    assert len(data) == 4
+    assert data[0]["image"][0].getpixel((0, 0)) == (9, 9, 9)
+    assert data[3]["image"] is None
+    for i in (1, 2):
+        with pytest.raises(DataError, match=rf"{name} row {i}: image '(bad|no).png' cannot be read"):
+            data[i]
+
+
+def test_a_file_of_another_kind_is_refused_with_its_row(folder):
+    (folder / "other.json").write_text('[{"conversations": []}, {"text": "x"}]')
+    with pytest.raises(DataError, match="row 1 has no list 'conversations'"):
+        LlavaJson(str(folder / "other.json"))
+    (folder / "other.json").write_text("{")
+    with pytest.raises(DataError, match="other.json"):
+        LlavaJson(str(folder / "other.json"))
+    with pytest.raises(DataError, match="absent.json"):
+        LlavaJson(str(folder / "absent.json"))
