@@ -28,7 +28,9 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
     else:  # as Llama's: blanks become a sign that is glued to the next word, one more stands at the start
         core = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
         core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-        core.decoder = decoders.Sequence([decoders.Metaspace(prepend_scheme="first"), decoders.ByteFallback(), decoders.Fuse()])
+        core.decoder = decoders.Sequence(
+            [decoders.Metaspace(prepend_scheme="first"), decoders.ByteFallback(), decoders.Fuse()]
+        )
         alphabet = []
     byte_words = [] if kind == "bytes" else [f"<0x{i:02X}>" for i in range(256)]
     trainer = trainers.BpeTrainer(

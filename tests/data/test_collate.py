@@ -116,7 +116,9 @@ def test_an_image_is_never_cut(processor, picture):
 def test_a_template_whose_mask_cannot_be_told_is_refused(processor, picture):
     plain = processor.chat_template
     try:
-        processor.chat_template = plain.replace("{% for m in messages %}", "{{ messages | length }}{% for m in messages %}")
+        processor.chat_template = plain.replace(
+            "{% for m in messages %}", "{{ messages | length }}{% for m in messages %}"
+        )
         with pytest.raises(DataError, match="differently when others follow"):
             Collator(processor)([row(*ROW, image=picture)])
         processor.chat_template = "{% for m in messages %}{{ m['role'] }}{% endfor %}"

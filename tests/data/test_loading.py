@@ -68,7 +68,9 @@ def folder(tmp_path):
     Image.new("RGB", (5, 5), (9, 9, 9)).save(tmp_path / "a.png")
     (tmp_path / "bad.png").write_bytes(b"not an image")
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Grey."}]
-    rows = [{"id": str(i), "image": name, "conversations": turns} for i, name in enumerate(["a.png", "bad.png", "no.png"])]
+    rows = [
+        {"id": str(i), "image": name, "conversations": turns} for i, name in enumerate(["a.png", "bad.png", "no.png"])
+    ]
     rows.append({"id": "3", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]})
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(one) for one in rows))
