@@ -1,14 +1,17 @@
-"""When an atom emerges during training."""
+"""When fusion emerges during training, and where in the depth of the model."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fusionscope.errors import InputError
 from fusionscope.records import Record
+from fusionscope.study.change import Change, Floats, change_point
 
-Z_95 = 1.959963984540054
-RESOLUTION = 0.05
+PHASES = ((0.0, 0.2), (0.2, 0.8), (0.8, 1.0))
+"""Early, middle and late layers as shares of the depth, after arXiv 2606.00959."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,44 +19,133 @@ class Onset:
     """The first probe from which an atom stays above its null.
 
     Args:
-        step: Optimizer steps at that probe, or None if the atom is not above the null at the last probe.
+        step: Optimizer steps at that probe, or None: no rise that the permutation test calls one, or none that lasts.
+        low, high: Its 95 % interval, in optimizer steps of probes.
         null: The level it had to stay above, in bits.
+        p_value: Of the permutation test; NaN where there are too few probes for one.
+        probes: Number of probes.
     """
 
     step: int | None
+    low: int | None
+    high: int | None
     null: float
+    p_value: float
+    probes: int
+
+    def __str__(self) -> str:
+        if math.isnan(self.p_value):
+            return f"undecided: {self.probes} probes are too few for a test"
+        test = f"permutation p = {self.p_value:.3f}, {self.probes} probes"
+        if self.step is None:
+            return f"not reached ({test})"
+        return f"step {self.step} (95 % interval {self.low} to {self.high}; {test})"
 
 
-def onset(records: Sequence[Record], *, atom: str = "synergy", null: float | None = None) -> Onset:
-    """The first probe from which the lower 95 % limit of an atom stays above the null at every later probe.
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What a third of the depth adds to an atom.
 
     Args:
-        records: The records of one series and layer, in any order.
+        begin, end: The phase, as shares of the depth.
+        gain: The atom at its end less that at its beginning, in bits.
+        share: The gain as a share of the atom at the last layer; NaN for an atom that is not above 0.05 bits there.
+        error: Standard error of the gain, in bits, the layers taken as independent.
+    """
+
+    begin: float
+    end: float
+    gain: float
+    share: float
+    error: float
+
+
+def onset(records: Sequence[Record], *, atom: str = "synergy", level: float = 0.01) -> Onset:
+    """When an atom of one layer of one series emerges, over optimizer steps.
+
+    Args:
+        records: The records of one series and layer, in any order. Of several at one step (the end of one stage is the
+            beginning of the next) the last counts; unsolved ones do not.
         atom: Which atom.
-        null: The level in bits. By default the upper 95 % limit at the first probe, when the model had seen no training
-            of this run, and never under 0.05 bits: what the design can resolve.
+        level: Level of the permutation test.
 
     Raises:
         InputError: No records, or records of several series or layers.
     """
-    kinds = {(record.series, record.layer) for record in records}
+    _one({(record.series, record.layer) for record in records}, len(records), "series and layers")
+    by_step = {r.step: r for r in sorted(records, key=lambda r: (r.step, r.stage_step == 0))}
+    solved = [record for record in by_step.values() if math.isfinite(getattr(record, atom))]
+    if not solved:
+        return Onset(step=None, low=None, high=None, null=math.nan, p_value=math.nan, probes=0)
+    found = change_point(*_curve(solved, atom), level=level)
+    steps = [record.step for record in solved]
+    return _onset(found, steps)
+
+
+def depth_onset(records: Sequence[Record], *, atom: str = "synergy", level: float = 0.01) -> Onset:
+    """The first layer from which an atom stays above its null, at one step of one series; ``step`` is that layer.
+
+    Raises:
+        InputError: No records, or records of several series or steps.
+    """
+    solved = _layers(records, atom)
+    return _onset(change_point(*_curve(solved, atom), level=level), [record.layer for record in solved])
+
+
+def phases(records: Sequence[Record], *, atom: str) -> tuple[Phase, ...]:
+    """How an atom is made over the depth of the model: what the early, middle and late layers add to it.
+
+    Between layers the atom is interpolated linearly.
+
+    Args:
+        records: The records of all layers of one series at one step.
+        atom: Which atom.
+
+    Raises:
+        InputError: No records, or records of several series or steps.
+    """
+    solved = _layers(records, atom)
+    depths = np.array([record.layer / record.n_layers for record in solved])
+    values, errors = _curve(solved, atom)
+    found = []
+    for begin, end in PHASES:
+        gain = float(np.interp(end, depths, values) - np.interp(begin, depths, values))
+        error = math.hypot(float(np.interp(end, depths, errors)), float(np.interp(begin, depths, errors)))
+        share = gain / values[-1] if values[-1] > 0.05 else math.nan
+        found.append(Phase(begin=begin, end=end, gain=gain, share=share, error=error))
+    return tuple(found)
+
+
+def _layers(records: Sequence[Record], atom: str) -> list[Record]:
+    _one({(record.series, record.step, record.stage) for record in records}, len(records), "series and steps")
+    solved = [r for r in sorted(records, key=lambda r: r.layer) if math.isfinite(getattr(r, atom))]
+    _one({record.series for record in solved}, len(solved), "solved series")
+    return solved
+
+
+def _one(kinds: set[object], n: int, what: str) -> None:
     if len(kinds) != 1:
         raise InputError(
-            f"onset of {len(records)} records of {len(kinds)} series and layers",
+            f"{n} records of {len(kinds)} {what}",
             "an onset belongs to one curve",
-            "select the records of one series and one layer",
+            "select the records of one series, and of one layer (over steps) or one step (over layers)",
         )
-    ordered = sorted(records, key=lambda record: record.step)
-    if null is None:
-        null = max(getattr(ordered[0], atom) + _margin(ordered[0], atom), RESOLUTION)
-    step = None
-    for record in reversed(ordered):
-        if not getattr(record, atom) - _margin(record, atom) > null:
-            break
-        step = record.step
-    return Onset(step=step, null=null)
 
 
-def _margin(record: Record, atom: str) -> float:
-    error = record.standard_errors.get(atom, 0.0)
-    return Z_95 * error if math.isfinite(error) else 0.0
+def _curve(records: Sequence[Record], atom: str) -> tuple[Floats, Floats]:
+    values = np.array([getattr(record, atom) for record in records], dtype=np.float64)
+    return values, np.array([record.standard_errors.get(atom, 0.0) for record in records], dtype=np.float64)
+
+
+def _onset(found: Change, places: Sequence[int]) -> Onset:
+    def at(index: int | None) -> int | None:
+        return None if index is None else places[index]
+
+    return Onset(
+        step=at(found.index),
+        low=at(found.low),
+        high=at(found.high),
+        null=found.null,
+        p_value=found.p_value,
+        probes=len(places),
+    )

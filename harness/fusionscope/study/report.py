@@ -52,10 +52,9 @@ def synergy_onsets(records: Sequence[Record]) -> dict[Series, Onset]:
 
 
 def _onset_lines(records: Sequence[Record]) -> list[str]:
-    lines = ["Onset of synergy in the last layer (first probe from which its lower 95 % limit stays above the null):"]
+    lines = ["Onset of synergy in the last layer (first probe from which it stays above the null):"]
     for series, found in synergy_onsets(records).items():
-        when = "not reached" if found.step is None else f"step {found.step}"
-        lines.append(f"  {series[0]} ({series[2]} pairs): {when}; null {found.null:.3f} bits")
+        lines.append(f"  {series[0]} ({series[2]} pairs): {found}; null {found.null:.3f} bits")
     return lines
 
 
