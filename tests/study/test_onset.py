@@ -56,7 +56,7 @@ def test_onset_is_within_one_probe_of_the_truth(error: float) -> None:
         assert found.low <= found.index <= found.high
         off.append((abs(found.index - exact), found.low <= exact <= found.high))
     distances, covered = np.array(off).T
-    assert (distances <= 1).mean() >= 0.97
+    assert (distances <= 1).mean() >= 0.93  # 60 curves; at the largest error 0.96 are expected
     assert covered.mean() >= 0.9
 
 

@@ -53,9 +53,9 @@ def change_point(
     Every probe is compared with its two neighbours (running median of three), so that one noisy probe neither makes
     nor hides a rise. The first level is the lowest mean of the curve's beginning; the null lies above it by the
     one-sided 95 % margin of a probe, and by no less than `RESOLUTION`. That the curve rises at all is tested by
-    permuting the probes: the statistic is the sum of distances between the probes and the rising curve fitted to them (isotonic
-    regression of the medians). The interval comes from drawing curves around the smoothed one, with the noise of the
-    standard errors or, where it is larger, of the residuals.
+    permuting the probes: the statistic is the sum of distances between the probes and the rising curve fitted to them
+    (isotonic regression of the medians). The interval comes from drawing curves around the smoothed one, with the noise
+    of the standard errors or, where it is larger, of the residuals.
 
     Under the null hypothesis the probes must be exchangeable: a slow drift that is not noise counts as a rise once it
     is above `RESOLUTION`. With N probes the smallest possible p is 1/N!; fewer than 5 probes cannot reach 1 %.
