@@ -50,7 +50,7 @@ def lightning_cli(arguments: Sequence[str]) -> int:
             save_config_callback=_SaveConfig,
             parser_kwargs={"exit_on_error": False, **known},
             seed_everything_default=0,
-            args=list(arguments),
+            args=None if list(arguments) == sys.argv[1:] else list(arguments),  # it warns when given both
         )
     except ArgumentError as error:
         raise ConfigError(*_deepest(str(error))) from error
