@@ -32,7 +32,7 @@ def test_prompt_is_what_the_processor_makes(lvlm):
     assert expanded(prompt.ids, lvlm.adapter.expand(features)) == wanted
     assert rendered.endswith("ASSISTANT:")
     assert [lvlm.tokenizer.decode(list(tail)) for tail in prompt.candidates] == [" A", " B"]
-    start, end = prompt.question
+    start, end = lvlm.adapter.chat.span(text, text)
     assert lvlm.tokenizer.decode(list(prompt.ids[start:end])) == " " * rendered.startswith(" ") + text
 
 

@@ -65,6 +65,8 @@ class Adapter:
 
     image_text: ClassVar[str] = "<image>"
     """What the chat template writes where the image enters."""
+    image_states: ClassVar[tuple[str, ...]] = ("embeddings",)
+    """The projected features through which the model sees: what a masking design exchanges."""
     image_enters: ClassVar[Literal["tokens", "cross-attention"]] = "tokens"
     prefix_shareable: ClassVar[bool] = True
     """Whether keys and values up to the end of the image are the same for every question that follows."""

@@ -16,13 +16,10 @@ class Prompt:
 
     Args:
         ids: Token ids; `IMAGE` once where the image enters.
-        question: Start and end (exclusive) in ``ids`` of the question's own text, or None where the tokenizer reports
-            no character offsets.
         candidates: Token ids of each candidate as they follow ``ids``.
     """
 
     ids: tuple[int, ...]
-    question: tuple[int, int] | None
     candidates: tuple[tuple[int, ...], ...]
 
 
@@ -48,9 +45,10 @@ class Chat:
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if answer is not None:
             messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return self.tokenizer.apply_chat_template(
+        rendered: str = self.tokenizer.apply_chat_template(
             messages, chat_template=self.template, tokenize=False, add_generation_prompt=answer is None
         )
+        return rendered
 
     def encode(self, rendered: str) -> list[int]:
         """Token ids with `IMAGE` for the image; the start token is not doubled where the template writes it."""
@@ -82,7 +80,7 @@ class Chat:
                     "a candidate needs at least one token to be scored",
                     "check the candidate for blanks, and the tokenizer for how it strips them",
                 )
-        return Prompt(ids=tuple(ids[:keep]), question=self._span(rendered, text), candidates=tails)
+        return Prompt(ids=tuple(ids[:keep]), candidates=tails)
 
     def _joint(self, answer: str) -> str:
         """What the template writes between the generation prompt and an answer: a blank, or nothing."""
@@ -106,13 +104,16 @@ class Chat:
             )
         return found
 
-    def _span(self, rendered: str, text: str) -> tuple[int, int] | None:
-        if not getattr(self.tokenizer, "is_fast", False):
+    def span(self, text: str, part: str) -> tuple[int, int] | None:
+        """Start and end (exclusive) in the ids of the prompt for ``text`` of one part of that text.
+
+        None where the tokenizer reports no character offsets or the template does not write the part as it is.
+        """
+        rendered = self.render(text)
+        start = rendered.find(part)
+        if start < 0 or not part or not getattr(self.tokenizer, "is_fast", False):
             return None
-        start = rendered.find(text.strip())
-        if start < 0 or not text.strip():
-            return None
-        end = start + len(text.strip())
+        end = start + len(part)
         offsets = self.tokenizer(
             rendered, add_special_tokens=self._adds_special(rendered), return_offsets_mapping=True
         )["offset_mapping"]

@@ -1,8 +1,19 @@
 """The probe: from a model and a held-out task to posteriors per layer, and to the atoms in bits."""
 
-from fusionscope.probe.probe import crossed_results, posteriors, probe
+from fusionscope.probe.probe import posteriors, probe
 from fusionscope.probe.record import model_name, to_record
 from fusionscope.probe.result import Posteriors, ProbeResult
+from fusionscope.probe.results import crossed_results, results
 from fusionscope.probe.session import Settings
 
-__all__ = ["Posteriors", "ProbeResult", "Settings", "crossed_results", "model_name", "posteriors", "probe", "to_record"]
+__all__ = [
+    "Posteriors",
+    "ProbeResult",
+    "Settings",
+    "crossed_results",
+    "model_name",
+    "posteriors",
+    "probe",
+    "results",
+    "to_record",
+]

@@ -202,7 +202,9 @@ def layout(lvlm: LVLM, image: Features, ids: Sequence[Sequence[int]], shared: in
 
 
 def expanded(row: Sequence[int], image_tokens: Sequence[int]) -> list[int]:
-    """A row with `IMAGE` replaced by the image's tokens."""
+    """A row with `IMAGE` replaced by the image's tokens; a row without one as it is."""
+    if IMAGE not in row:
+        return list(row)
     at = list(row).index(IMAGE)
     return [*row[:at], *image_tokens, *row[at + 1 :]]
 

@@ -1,22 +1,21 @@
 """The probe: a model and a held-out task in, the atoms of every layer out."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from fusionscope.data import HeldOutTask
-from fusionscope.errors import UnknownNameError
+from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache
-from fusionscope.probe.crossed import accuracies, crossed_posteriors, decompose
+from fusionscope.probe.crossed import crossed_posteriors
+from fusionscope.probe.masked import masked_posteriors
 from fusionscope.probe.passes import Progress
 from fusionscope.probe.result import Posteriors, ProbeResult
-from fusionscope.probe.session import Settings, weights_of
+from fusionscope.probe.results import check_weights, results
+from fusionscope.probe.session import Settings
 
-Design = Literal["crossed"]
-FALLBACK_MASS = 0.3
-"""Mass of the options under which the paper (arXiv 2603.29676) replaces a distribution by the uniform one."""
-
-_DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings], Posteriors]] = {
+_DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings, int], Posteriors]] = {
     "crossed": crossed_posteriors,
+    "masked": masked_posteriors,
 }
 
 
@@ -42,11 +41,12 @@ def probe(
     Args:
         lvlm: The model.
         task: The held-out task.
-        design: Where p(y | image) and p(y | question) come from: ``"crossed"``, the default of tasks that can be
-            crossed.
-        weights: Names of the task's pair weights; all are computed from the same passes.
+        design: Where p(y | image) and p(y | question) come from: ``"crossed"`` (every image with every question; the
+            default of tasks that can be crossed), ``"masked"`` (the paper's: a modality replaced; never unasked).
+        weights: Names of the task's pair weights; all are computed from the same passes. Designs over natural pairs
+            give one set of results, under ``"natural"``.
         layers: ``"all"``, ``"last"``, a number or several: 0 is the input embeddings, i the i-th decoder layer.
-        estimator: ``"exact"``.
+        estimator: ``"exact"``; others for natural pairs as in `fusionscope.pid.pid_from_posteriors`.
         batch_size: Sequences per pass; found automatically by default.
         feature_cache: Keeps vision features between calls while the tower's weights stay the same.
         progress: True for a bar, or a callable told (sequences done, total).
@@ -61,17 +61,14 @@ def probe(
         InputError: The task cannot be run in this design.
         UnknownNameError: An unknown design, layer or weights.
     """
-    for name in weights:
-        weights_of(task, name)
+    if design_of(task, design) == "crossed":
+        for name in weights:
+            check_weights(task, name)
     found = posteriors(
         lvlm, task, design=design, layers=layers, batch_size=batch_size, feature_cache=feature_cache,
         progress=progress, seed=seed, **settings,
     )  # fmt: skip
-    return [
-        result
-        for name in weights
-        for result in crossed_results(found, task, name, estimator=estimator, standard_errors=standard_errors)
-    ]
+    return results(found, task, weights, estimator=estimator, standard_errors=standard_errors)
 
 
 def posteriors(
@@ -93,46 +90,25 @@ def posteriors(
         seed: See `probe`.
         **settings: Fields of `fusionscope.probe.Settings`.
     """
-    chosen = "crossed" if design is None else design
-    if chosen not in _DESIGNS:
+    chosen = design_of(task, design)
+    return _DESIGNS[chosen](lvlm, task, lvlm.layer_numbers(layers), Settings(**settings), seed)
+
+
+def design_of(task: HeldOutTask, design: str | None) -> str:
+    """The design that a task is probed in.
+
+    Raises:
+        UnknownNameError: No such design.
+        InputError: None was named and the task cannot be crossed.
+    """
+    if design is not None and design not in _DESIGNS:
         raise UnknownNameError(
-            f"design {chosen!r}", f"known designs are {', '.join(sorted(_DESIGNS))}", "use one of them"
+            f"design {design!r}", f"known designs are {', '.join(sorted(_DESIGNS))}", "use one of them"
         )
-    return _DESIGNS[chosen](lvlm, task, lvlm.layer_numbers(layers), Settings(**settings))
-
-
-def crossed_results(
-    found: Posteriors, task: HeldOutTask, weights: str, *, estimator: str = "exact", standard_errors: bool = True
-) -> list[ProbeResult]:
-    """Results of a crossed design under one of the task's pair weights, one per layer."""
-    p_LABK, pair_weights = found.crossed, task.pair_weights[weights]
-    if p_LABK is None:
-        raise UnknownNameError(f"posteriors of design {found.design!r}", "they hold no grid", "use design='crossed'")
-    pid = decompose(p_LABK, task, pair_weights, standard_errors=standard_errors)
-    right = accuracies(p_LABK, pair_weights, task.truth)
-    mass = (found.mass * pair_weights).sum((-1, -2))
-    low = ((found.mass < FALLBACK_MASS) * pair_weights).sum((-1, -2))
-    return [
-        ProbeResult(
-            task=task.name,
-            design=found.design,
-            weights=weights,
-            layer=layer,
-            n_layers=found.n_layers,
-            estimator=estimator,
-            pid=pid[i],
-            n=int((pair_weights > 0).sum()),
-            n_images=len(task.images),
-            n_questions=len(task.questions),
-            diagnostics={
-                "option_mass": float(mass[i]),
-                "fallback_rate": float(low[i]),
-                "marginal_mismatch": 0.0,
-                "sum_rule_residual": float(sum(pid[i].atoms().values()) - pid[i].total),
-            },
-            seconds=found.seconds,
-            tokens=found.tokens,
-            **{name: float(value[i]) for name, value in right.items()},
+    if design is None and not task.crossable:
+        raise InputError(
+            f"task {task.name!r} without a design",
+            "it cannot be crossed (its questions are about one image each), and nothing is masked unasked",
+            "name one: design='masked'",
         )
-        for i, layer in enumerate(found.layers)
-    ]
+    return design or "crossed"

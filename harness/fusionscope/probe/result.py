@@ -10,6 +10,9 @@ from torch import Tensor
 
 from fusionscope.pid import PIDResult
 
+FALLBACK_MASS = 0.3
+"""Mass of the options under which the paper (arXiv 2603.29676) replaces a distribution by the uniform one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Posteriors:
@@ -28,6 +31,7 @@ class Posteriors:
         vision: float64 [L, N, K], p(y | image).
         language: float64 [L, N, K], p(y | question).
         pairs: int64 [N, 2], the pairs behind ``joint``.
+        pair_answers: int64 [N], their right answers, -1 where unknown.
         seconds: Wall time of the passes.
         tokens: Tokens that went through the decoder, padding left out.
         batch_rows: Sequences per pass that fitted.
@@ -44,6 +48,7 @@ class Posteriors:
     vision: Tensor | None = None
     language: Tensor | None = None
     pairs: Tensor | None = None
+    pair_answers: Tensor | None = None
     seconds: float = 0.0
     tokens: int = 0
     batch_rows: int = 0

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fusionscope.data import HeldOutTask, Question
-from fusionscope.errors import UnknownNameError
 from fusionscope.lens import Lens, LogitLens
 from fusionscope.lvlm import LVLM, FeatureCache, Features
 from fusionscope.lvlm.batch import PaddingSide
@@ -29,6 +31,12 @@ class Settings:
         share_prefix: Use one prefix cache per image where that is exact.
         padding_side: Where rows are padded.
         fallback: Uniform distribution where the options hold less than this mass (the paper's 0.3); None keeps them.
+        max_pairs: Designs over natural pairs use at most so many, drawn by the seed; None uses all.
+        mask: Design "masked": what stands in for a modality: "noise" (calibrated normal embeddings, the paper's),
+            "mean" (the mean embedding), "remove" (no tokens), "other" (another pair's image or question).
+        draws: Design "masked": random replacements averaged per pair; the paper's way is 1.
+        noise_scale: Design "masked": multiplies the noise's standard deviation.
+        keep_options: Design "masked": replace the question alone and keep its options.
     """
 
     batch_size: int | None = None
@@ -39,6 +47,11 @@ class Settings:
     share_prefix: bool = True
     padding_side: PaddingSide = "right"
     fallback: float | None = None
+    max_pairs: int | None = None
+    mask: str = "noise"
+    draws: int = 1
+    noise_scale: float = 1.0
+    keep_options: bool = False
 
 
 def rows_of(lvlm: LVLM, questions: Sequence[Question], scoring: Scoring) -> Rows:
@@ -68,18 +81,13 @@ def passes_for(
     )
 
 
-def weights_of(task: HeldOutTask, name: str) -> None:
-    """Check that a task knows these pair weights.
-
-    Raises:
-        UnknownNameError: It does not.
-    """
-    if name not in task.pair_weights:
-        raise UnknownNameError(
-            f"weights {name!r} for task {task.name!r}",
-            f"it has {', '.join(sorted(task.pair_weights)) or 'none'}",
-            "use one of these, or add the weights to the task's pair_weights",
-        )
+def chosen_pairs(task: HeldOutTask, settings: Settings, seed: int) -> tuple[Tensor, Tensor]:
+    """The natural pairs that a design runs, int64 [N, 2], and their right answers, int64 [N]."""
+    n = len(task.pairs)
+    if settings.max_pairs is None or n <= settings.max_pairs:
+        return task.pairs, task.pair_answers
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: settings.max_pairs].sort().values
+    return task.pairs[order], task.pair_answers[order]
 
 
 def _progress(wanted: Progress | bool | None, title: str) -> Callable[[int, int], None] | None:

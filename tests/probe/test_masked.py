@@ -1,0 +1,121 @@
+"""The masked designs against embeddings edited by hand."""
+
+import pytest
+import torch
+
+from fusionscope.data import Question
+from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.probe import posteriors
+from fusionscope.probe.noise import moments
+
+OPTIONS = "A. cat B. dog C. owl"
+LETTERS = ("A", "B", "C")
+
+
+@pytest.fixture(scope="module")
+def task(make_task):
+    questions = [
+        Question(text=f"{text} {OPTIONS}", candidates=LETTERS, blanked=OPTIONS) for text in ("What is it?", "Which?")
+    ]
+    return make_task(n_images=3, n_questions=2, candidates=LETTERS, questions=questions)
+
+
+@pytest.fixture(scope="module")
+def parts(llava, task):
+    """Input ids, input embeddings [S, D] and image mask [S] of each pair, by transformers' processor and model."""
+
+    def make(a, b, text=None):
+        rendered = llava.adapter.chat.render(task.questions[b].text if text is None else text)
+        inputs = llava.processor(images=task.images[a], text=rendered, return_tensors="pt")
+        model = llava.model
+        with torch.no_grad():
+            embeds = model.get_input_embeddings()(inputs["input_ids"])[0]
+            image = model.model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output[0]
+        here = inputs["input_ids"][0] == model.config.image_token_id
+        embeds[here] = image
+        return inputs["input_ids"][0], embeds, here
+
+    return make
+
+
+def answer(llava, embeds):
+    tokens = [llava.tokenizer.convert_tokens_to_ids(f"Ġ{letter}") for letter in LETTERS]
+    with torch.no_grad():
+        return llava.model(inputs_embeds=embeds[None]).logits[0, -1, tokens].double().softmax(-1)
+
+
+def test_mean_is_the_mean_embedding(llava, task, parts):
+    found = posteriors(llava, task, design="masked", mask="mean", layers="last")
+    images = moments(parts(a, 0)[1][parts(a, 0)[2]] for a in range(3))
+    words = moments(parts(0, b)[1][~parts(0, b)[2]] for b in range(2))
+    for n, (a, b) in enumerate(task.pairs.tolist()):
+        ids, embeds, here = parts(a, b)
+        torch.testing.assert_close(found.joint[0, n], answer(llava, embeds), atol=1e-5, rtol=0)
+        blind = torch.where(here[:, None], images.mean.float(), embeds)
+        torch.testing.assert_close(found.language[0, n], answer(llava, blind), atol=1e-5, rtol=0)
+        text = llava.tokenizer(task.questions[b].text)["input_ids"][1:]
+        start = next(i for i in range(len(ids)) if ids[i : i + len(text)].tolist() == text)
+        mute = embeds.clone()
+        mute[start : start + len(text)] = words.mean.float()
+        torch.testing.assert_close(found.vision[0, n], answer(llava, mute), atol=1e-5, rtol=0)
+
+
+def test_removal_is_a_conversation_without_it(llava, task, parts):
+    found = posteriors(llava, task, design="masked", mask="remove", layers="last")
+    kept = posteriors(llava, task, design="masked", mask="remove", keep_options=True, layers="last")
+    for n, (a, b) in enumerate(task.pairs.tolist()):
+        _, embeds, here = parts(a, b)
+        torch.testing.assert_close(found.language[0, n], answer(llava, embeds[~here]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.vision[0, n], answer(llava, parts(a, b, "")[1]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(kept.vision[0, n], answer(llava, parts(a, b, OPTIONS)[1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mask", ["noise", "other"])
+def test_draws_depend_on_the_seed_alone(llava, task, mask):
+    state = torch.get_rng_state()
+    settings = {"design": "masked", "mask": mask, "draws": 2}
+    first = posteriors(llava, task, **settings)
+    again = posteriors(llava, task, batch_size=2, **settings)
+    other = posteriors(llava, task, seed=1, **settings)
+    for name in ("joint", "vision", "language"):
+        torch.testing.assert_close(getattr(first, name), getattr(again, name), atol=1e-5, rtol=0)
+    torch.testing.assert_close(first.joint, other.joint)
+    assert (first.language - other.language)[-1].abs().max() > 1e-4
+    assert (first.vision - other.vision)[-1].abs().max() > 1e-4
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.details["draws"] == 2
+
+
+def test_noise_has_the_embeddings_moments():
+    values = 100 + 3 * torch.randn(4000, 5, generator=torch.Generator().manual_seed(0))
+    known = moments(values.split(700))
+    torch.testing.assert_close(known.mean, values.double().mean(0))
+    torch.testing.assert_close(known.std, values.double().std(0, correction=0))
+    drawn = known.draw(torch.empty(20000, 5), seed=1, scale=2.0).double()
+    torch.testing.assert_close(drawn.mean(0), known.mean, atol=0.2, rtol=0)
+    torch.testing.assert_close(drawn.std(0), 2 * known.std, rtol=0.03, atol=0)
+
+
+def test_options_can_be_kept_while_the_question_is_noise(llava, task):
+    whole = posteriors(llava, task, design="masked", layers="last")
+    kept = posteriors(llava, task, design="masked", layers="last", keep_options=True)
+    assert (whole.vision - kept.vision).abs().max() > 1e-4
+    torch.testing.assert_close(whole.language, kept.language)
+    bare = [Question(text="Which?", candidates=LETTERS)] * 2
+    with pytest.raises(InputError, match=r"keep_options=True[\s\S]*Question.blanked"):
+        posteriors(llava, type(task)(**vars(task) | {"questions": bare}), design="masked", keep_options=True)
+    with pytest.raises(UnknownNameError, match="mask 'fog'"):
+        posteriors(llava, task, design="masked", mask="fog")
+
+
+def test_masking_never_happens_unasked(llava, make_task):
+    with pytest.raises(InputError, match=r"without a design[\s\S]*nothing is masked unasked"):
+        posteriors(llava, make_task(crossable=False))
+
+
+def test_pairs_are_limited_by_the_seed(llava, task):
+    one = posteriors(llava, task, design="masked", max_pairs=4, layers="last")
+    assert one.joint.shape == (1, 4, 3)
+    whole = posteriors(llava, task, design="masked", layers="last")
+    rows = [task.pairs.tolist().index(pair) for pair in one.pairs.tolist()]
+    torch.testing.assert_close(one.joint, whole.joint[:, rows], atol=1e-5, rtol=0)
