@@ -1,4 +1,4 @@
-"""Where a noisy curve leaves its first level: location, interval, permutation null.
+"""Where a noisy curve leaves the level it had before its main rise: location, interval, permutation null.
 
 Shapes: P replicates (permutations or bootstraps), N probes.
 """
@@ -16,13 +16,14 @@ Floats = NDArray[np.float64]
 RESOLUTION = 0.05
 """Bits. A rise smaller than this is not called one: what the designs resolve on the sandbox."""
 ONE_SIDED_95 = 1.6448536269514722
+_MAD_TO_SIGMA = 1.4826022185056018
 _ENUMERABLE = 7
 _CELLS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Where a curve rises above its first level for good.
+    """Where a curve rises for good above the level that it had before its main rise.
 
     Args:
         index: First probe from which the curve stays above ``null``, or None: the rise is not significant, or the curve
@@ -48,14 +49,15 @@ def change_point(
     bootstraps: int = 500,
     seed: int = 0,
 ) -> Change:
-    """Find where a curve leaves its first level.
+    """Find where a curve leaves the level that it had before its main rise.
 
     Every probe is compared with its two neighbours (running median of three), so that one noisy probe neither makes
-    nor hides a rise. The first level is the lowest mean of the curve's beginning; the null lies above it by the
-    one-sided 95 % margin of a probe, and by no less than `RESOLUTION`. That the curve rises at all is tested by
-    permuting the probes: the statistic is the sum of distances between the probes and the rising curve fitted to them
-    (isotonic regression of the medians). The interval comes from drawing curves around the smoothed one, with the noise
-    of the standard errors or, where it is larger, of the residuals.
+    nor hides a rise. The main rise is the split into two levels that explains most; it begins where the climb to it
+    does. The level before is the median of the probes up to there; the null lies above it by the one-sided 95 %
+    margin of a probe, from the standard errors or from the spread of those probes, and by no less than `RESOLUTION`.
+    That the curve rises at all is tested by permuting the probes: the statistic is the sum of distances between the
+    probes and the rising curve fitted to them (isotonic regression of the medians). The interval comes from drawing
+    curves around the smoothed one, with the noise of the standard errors or, where it is larger, of the residuals.
 
     Under the null hypothesis the probes must be exchangeable: a slow drift that is not noise counts as a rise once it
     is above `RESOLUTION`. With N probes the smallest possible p is 1/N!; fewer than 5 probes cannot reach 1 %.
@@ -124,11 +126,30 @@ def isotonic(x_PN: Floats) -> Floats:
 def _stays_above(x_PN: Floats, e_N: Floats) -> tuple[NDArray[np.int64], Floats]:
     """First probe from which the smoothed curve stays above its null (-1 for none), and the null."""
     s_PN = smooth(x_PN)
-    n = s_PN.shape[-1]
-    first_P = (s_PN.cumsum(-1) / np.arange(1, n + 1)).min(-1)
-    null_P = np.maximum(first_P, 0.0) + max(RESOLUTION, ONE_SIDED_95 * float(np.median(e_N)))
+    margin = ONE_SIDED_95 * float(np.median(e_N))
+    null_P = np.empty(len(x_PN))
+    for row, begin in enumerate(_main_rise(s_PN)):
+        before = x_PN[row, : begin + 1]
+        level = float(np.median(before))
+        spread = ONE_SIDED_95 * _MAD_TO_SIGMA * float(np.median(np.abs(before - level)))
+        null_P[row] = max(level, 0.0) + max(RESOLUTION, margin, spread)
     stays_PN = np.logical_and.accumulate((s_PN > null_P[:, None])[:, ::-1], axis=-1)[:, ::-1]
     return np.where(stays_PN[:, -1], stays_PN.argmax(-1), -1), null_P
+
+
+def _main_rise(s_PN: Floats) -> NDArray[np.int64]:
+    """Where the climb to the main rise begins: the last probe before it."""
+    n = s_PN.shape[-1]
+    if n == 1:
+        return np.zeros(len(s_PN), dtype=np.int64)
+    k_N = np.arange(1, n)
+    sums = s_PN.cumsum(-1)
+    step = (sums[:, -1:] - sums[:, :-1]) / (n - k_N) - sums[:, :-1] / k_N
+    split_P = (np.sqrt(k_N * (n - k_N)) * step).argmax(-1)
+    flat_PN = np.diff(s_PN, axis=-1, prepend=np.inf) <= 0
+    begins_PN = np.maximum.accumulate(np.where(flat_PN, np.arange(n), 0), axis=-1)
+    found: NDArray[np.int64] = begins_PN[np.arange(len(s_PN)), split_P]
+    return found
 
 
 def _misfit(x_PN: Floats) -> Floats:
@@ -153,7 +174,7 @@ def _p_value(x_N: Floats, permutations: int, generator: np.random.Generator) -> 
 def _interval(x_N: Floats, e_N: Floats, place: int, bootstraps: int, generator: np.random.Generator) -> tuple[int, int]:
     """The 95 % interval of the place, widened so that it holds the place itself."""
     fitted = smooth(x_N[None])[0]
-    residual = 1.4826 * float(np.median(np.abs(x_N - fitted)))
+    residual = _MAD_TO_SIGMA * float(np.median(np.abs(x_N - fitted)))
     noise = generator.standard_normal((bootstraps, len(x_N))) * np.maximum(e_N, residual)
     places, _ = _stays_above(fitted + noise, np.maximum(e_N, residual))
     places = np.where(places < 0, len(x_N) - 1, places)

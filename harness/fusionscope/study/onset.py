@@ -65,7 +65,7 @@ def onset(records: Sequence[Record], *, atom: str = "synergy", level: float = 0.
 
     Args:
         records: The records of one series and layer, in any order. Of several at one step (the end of one stage is the
-            beginning of the next) the last counts; unsolved ones do not.
+            beginning of the next) the last counts; unsolved ones do not, nor do those of a baseline.
         atom: Which atom.
         level: Level of the permutation test.
 
@@ -73,7 +73,8 @@ def onset(records: Sequence[Record], *, atom: str = "synergy", level: float = 0.
         InputError: No records, or records of several series or layers.
     """
     _one({(record.series, record.layer) for record in records}, len(records), "series and layers")
-    by_step = {r.step: r for r in sorted(records, key=lambda r: (r.step, r.stage_step == 0))}
+    studied = [record for record in records if not record.baseline]
+    by_step = {r.step: r for r in sorted(studied, key=lambda r: (r.step, r.stage_step == 0))}
     solved = [record for record in by_step.values() if math.isfinite(getattr(record, atom))]
     if not solved:
         return Onset(step=None, low=None, high=None, null=math.nan, p_value=math.nan, probes=0)
