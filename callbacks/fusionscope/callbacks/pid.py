@@ -53,6 +53,8 @@ class PIDCallback(Callback):
         probe_settings: More keyword arguments of `fusionscope.probe.probe`.
         directory: Where ``records.jsonl`` goes; by default the run's or the logger's folder.
         stage: Name of the stage in the records; by default the journey's, or the LightningModule's class.
+        baseline: Whether this stage comes before the training under study (such as a language model's own pretraining):
+            its records are marked, and an onset is looked for after them.
         heatmap_every: Draw the heatmaps at every so many probes, and always at the end.
         progress: Show a progress bar while probing.
 
@@ -75,6 +77,7 @@ class PIDCallback(Callback):
         probe_settings: Mapping[str, Any] | None = None,
         directory: str | None = None,
         stage: str | None = None,
+        baseline: bool = False,
         heatmap_every: int = 10,
         progress: bool = True,
     ) -> None:
@@ -82,7 +85,7 @@ class PIDCallback(Callback):
             raise ConfigError("PIDCallback(tasks=[])", "there is nothing to probe", "name at least one held-out task")
         self.tasks = [_load(task) for task in tasks]
         self.model, self.processor = model, processor
-        self.schedule, self.layers, self.stage = schedule, layers, stage
+        self.schedule, self.layers, self.stage, self.baseline = schedule, layers, stage, baseline
         self.directory, self.heatmap_every, self.progress = directory, heatmap_every, progress
         self.probe_settings = {
             "design": design,
@@ -169,6 +172,7 @@ class PIDCallback(Callback):
             "stage": self._stage,
             "stage_step": step,
             "model": model_name(self._lvlm),
+            "baseline": self.baseline,
         }
         records = [to_record(r, run=self._sinks.run if self._sinks else "", **place) for r in results]
         if self._sinks:

@@ -10,7 +10,9 @@ from fusionscope.records import Record
 _PACKAGES = ("fusionscope", "torch", "transformers")
 
 
-def to_record(result: ProbeResult, *, run: str, step: int, stage: str, stage_step: int, model: str) -> Record:
+def to_record(
+    result: ProbeResult, *, run: str, step: int, stage: str, stage_step: int, model: str, baseline: bool = False
+) -> Record:
     """The row that keeps a result.
 
     Args:
@@ -20,6 +22,7 @@ def to_record(result: ProbeResult, *, run: str, step: int, stage: str, stage_ste
         stage: Name of the stage.
         stage_step: Optimizer steps since the stage began.
         model: Name or path of the model.
+        baseline: Whether this was before the training under study.
     """
     pid = result.pid
     errors = {atom: float(error) for atom, error in pid.standard_errors.items()}
@@ -50,6 +53,7 @@ def to_record(result: ProbeResult, *, run: str, step: int, stage: str, stage_ste
         seconds=result.seconds,
         tokens=result.tokens,
         model=model,
+        baseline=baseline,
         versions=_versions(),
     )
 

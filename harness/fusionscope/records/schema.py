@@ -45,6 +45,7 @@ class Record:
         diagnostics: Option mass, fallback rate, marginal mismatch, sum-rule residual and the like.
         seconds, tokens: What the probe that gave this record cost, over all its layers and weights.
         model: Name or path of the model.
+        baseline: Whether this was before the training under study (an onset is looked for after it).
         versions: Versions of the packages that made the number.
         schema: Version of this row's layout.
     """
@@ -78,6 +79,7 @@ class Record:
     seconds: float = nan
     tokens: int = 0
     model: str = ""
+    baseline: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
