@@ -3,10 +3,18 @@
 Shapes: L problems, A images, B questions, K answers.
 """
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
+from fusionscope.pid.bias import plug_in_bias
+from fusionscope.pid.inference import NONREGULAR_AT, kink_ratio, standard_errors
+from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.joint import TOLERANCE_BITS, decompose
-from fusionscope.pid.result import PIDResult
+from fusionscope.pid.local import local_scores, with_atoms
+from fusionscope.pid.result import ATOMS, PIDResult
+from fusionscope.pid.union import Union
 from fusionscope.pid.validate import check_simplex, check_weights
 
 
@@ -17,19 +25,78 @@ def pid_crossed(
     standard_errors: bool = False,
     images_enumerated: bool = False,
     questions_enumerated: bool = False,
+    bias_correction: bool = True,
     tolerance: float = TOLERANCE_BITS,
 ) -> PIDResult:
     """Decomposes what a model's answers tell about images and questions that were all paired.
 
+    p(y|a) and p(y|b) are weighted row and column means, so the sources are consistent by construction and nothing is
+    masked. With uniform weights the estimand is interventional (independent images and questions); with the weights of
+    a natural pairing it is observational, redundancy by dependence included.
+
     Args:
         conditionals: p(y | a, b), [..., A, B, K], any floating dtype.
-        weights: Weights of the pairs [A, B] or [..., A, B], summing to 1; uniform by default (interventional).
-        standard_errors: Whether to add standard errors over the axes that are not enumerated.
+        weights: Weights of the pairs [A, B] or [..., A, B], summing to 1, zeros allowed; uniform by default.
+        standard_errors: Whether to add standard errors over the axes that are not enumerated, and the diagnostics
+            ``nonregular`` (1 where a kink makes them too small: use :func:`fusionscope.pid.subsampling_interval`) and
+            ``kink_ratio``.
         images_enumerated: The images are the whole population: no bias correction, no error on this axis.
         questions_enumerated: The same for the questions.
-        tolerance: Certified gap of the union information, bits.
+        bias_correction: Subtract the first-order plug-in bias of the sampled axes. The uncorrected values are in the
+            diagnostics as ``plug_in_<name>``. The correction counts as a constant in gradients.
+        tolerance: Certified gap of the union information, bits. The bounds are those of the uncorrected union.
+
+    Returns:
+        The atoms in bits, differentiable in ``conditionals``. Corrected atoms may fall under zero by sampling noise.
+
+    Raises:
+        InputError: NaN, negative, not normalised, empty or of too few dimensions; weights of another shape.
+
+    Example:
+        >>> p = torch.eye(2).reshape(2, 1, 2).expand(2, 3, 2)
+        >>> result = pid_crossed(p, images_enumerated=True, questions_enumerated=True)
+        >>> {name: round(float(bits), 6) for name, bits in result.atoms().items()}
+        {'redundancy': 0.0, 'unique_vision': 1.0, 'unique_language': 0.0, 'synergy': 0.0}
     """
     p = check_simplex("conditionals", conditionals, n_event_dims=1, min_ndim=3)
-    w = check_weights("weights", weights, tuple(p.shape[-3:-1]), like=p)
-    joint = p * w[..., None]
-    return decompose(joint.reshape(-1, *p.shape[-3:]), tolerance)[0].reshaped(p.shape[:-3])
+    w = check_weights("weights", weights, tuple(p.shape[-3:-1]), like=p).expand(p.shape[:-1])
+    p_LABK, w_LAB = p.reshape(-1, *p.shape[-3:]), w.reshape(-1, *w.shape[-2:])
+    sampled = (not images_enumerated, not questions_enumerated)
+    joint_LABK = p_LABK * w_LAB[..., None]
+    result, union = decompose(joint_LABK, tolerance)
+    with torch.no_grad():
+        p_LABK, joint_LABK = p_LABK.detach(), joint_LABK.detach()
+        extra = _uncertainty(p_LABK, joint_LABK, w_LAB, union, sampled) if standard_errors else ({}, {})
+        bias = plug_in_bias(p_LABK, w_LAB, _informations(result), sampled) if bias_correction and any(sampled) else {}
+    result = replace(result, standard_errors=extra[0], diagnostics={**result.diagnostics, **extra[1]})
+    return (_corrected(result, bias) if bias else result).reshaped(p.shape[:-3])
+
+
+def _informations(result: PIDResult) -> dict[str, Tensor]:
+    """The four informations of a result, detached, in nats."""
+    union = result.redundancy + result.unique_vision + result.unique_language
+    named = {
+        "information_vision": result.information_vision,
+        "information_language": result.information_language,
+        "total": result.total,
+        "union": union,
+    }
+    return {name: x.detach() / NATS_TO_BITS for name, x in named.items()}
+
+
+def _uncertainty(
+    p_LABK: Tensor, joint_LABK: Tensor, w_LAB: Tensor, union: Union, sampled: tuple[bool, bool]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    errors = standard_errors(local_scores(p_LABK, joint_LABK, union), w_LAB, sampled)
+    ratio_L = kink_ratio(joint_LABK, union, errors["union"], sampled)
+    return errors, {"kink_ratio": ratio_L, "nonregular": (ratio_L > NONREGULAR_AT).to(ratio_L.dtype)}
+
+
+def _corrected(result: PIDResult, bias: dict[str, Tensor]) -> PIDResult:
+    """Subtracts the bias from the informations, hence consistently from the atoms."""
+    changes = with_atoms({name: NATS_TO_BITS * x for name, x in bias.items()})
+    names = (*ATOMS, "total", "information_vision", "information_language")
+    plug_in = {f"plug_in_{name}": getattr(result, name).detach() for name in names}
+    diagnostics = {**result.diagnostics, **plug_in, "bias_union": changes["union"]}
+    corrected = {name: getattr(result, name) - changes[name] for name in names}
+    return replace(result, diagnostics=diagnostics, **corrected)
