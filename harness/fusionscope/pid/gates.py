@@ -145,9 +145,7 @@ def _rdn_unq_xor() -> tuple[Outcome, ...]:
                  for r, u, v, s, t in bits)  # fmt: skip
 
 
-def _make(
-    name: str, outcomes: tuple[Outcome, ...], r: float, u1: float, u2: float, s: float, about: str
-) -> Gate:
+def _make(name: str, outcomes: tuple[Outcome, ...], r: float, u1: float, u2: float, s: float, about: str) -> Gate:
     return Gate(
         name=name,
         outcomes=outcomes,

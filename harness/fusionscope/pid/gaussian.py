@@ -105,7 +105,7 @@ class GaussianPID:
         shape = torch.broadcast_shapes(*(x.shape[:-2] for x in given.values()))  # type: ignore[no-untyped-call]
         flat = [x.double().expand(*shape, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in given.values()]
         results = [self._one(*layer) for layer in zip(*flat, strict=True)]
-        return _stack(results, shape, n_samples)
+        return _stack(results, shape, n_samples, vision.device)
 
     def from_covariance(self, covariance: Tensor, *, sizes: tuple[int, int, int], n: int | None = None) -> PIDResult:
         """The decomposition of a covariance.
@@ -133,7 +133,7 @@ class GaussianPID:
         if not bool(torch.isfinite(correlation).all()) or not torch.allclose(correlation, correlation.T):
             raise InputError("covariance", "it must be finite and symmetric with a positive diagonal", "mend it")
         values = self._decompose(correlation, sizes, n)
-        return _stack([values], torch.Size(), n or 0)
+        return _stack([values], torch.Size(), n or 0, covariance.device)
 
     def _one(self, vision: Tensor, language: Tensor, target: Tensor) -> dict[str, float]:
         components = {
@@ -212,10 +212,12 @@ def _corrected(nats: dict[str, float], sizes: tuple[int, int, int], n: int | Non
     return corrected | {"union": nats["union"] * ratio}
 
 
-def _stack(results: list[dict[str, float]], shape: torch.Size, n: int) -> PIDResult:
+def _stack(results: list[dict[str, float]], shape: torch.Size, n: int, device: torch.device) -> PIDResult:
     """Bits of each layer to a result."""
     values = {
-        name: torch.tensor([float(result[name]) for result in results], dtype=torch.float64).reshape(shape)
+        name: torch.tensor([float(result[name]) for result in results], dtype=torch.float64, device=device).reshape(
+            shape
+        )
         for name in results[0]
     }
     union, total = values.pop("union"), values.pop("total")
