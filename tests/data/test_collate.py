@@ -40,8 +40,8 @@ def test_v1_text_is_the_published_one(processor, picture):
 
     shown = render(parse(row("What is this? <image>", "A cat.", "Is it?", "no", image=picture)), "v1", processor)
     assert shown.text == (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-        "and polite answers to the user's questions. USER: <image>\nWhat is this? ASSISTANT: A cat.</s>"
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\nWhat is this? ASSISTANT: A cat.</s>"
         "USER: Is it? ASSISTANT: no</s>"
     )
     assert [shown.text[a:b] for a, b in shown.spans] == ["A cat.</s>", "no</s>"]
@@ -68,8 +68,9 @@ def test_generation_marks_and_prefixes_agree(processor, picture):
     marked = (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}"
         "{% generation %}{{ m['content'][0]['text'] }}<|im_end|>{% endgeneration %}{% else %}"
-        "{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
-        "<|im_end|>{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+        "{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}"
+        "{% endfor %}<|im_end|>{% endif %}{{ '\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     rows = [row(*ROW, image=picture)]
     by_prefix = Collator(processor)(rows)

@@ -26,7 +26,8 @@ def test_facts_contradict_no_answer():
 
 
 @pytest.mark.parametrize(
-    ("variant", "n_questions", "n_answers"), [("", 5, 11), ("open", 5, 11), ("color", 2, 8), ("shape", 3, 3), ("yesno", 88, 2)]
+    ("variant", "n_questions", "n_answers"),
+    [("", 5, 11), ("open", 5, 11), ("color", 2, 8), ("shape", 3, 3), ("yesno", 88, 2)],
 )
 def test_truth_agrees_with_every_answer_of_the_package(variant, n_questions, n_answers):
     task = load(variant, n_images=1000)

@@ -48,7 +48,10 @@ def test_frozen_parts_are_in_evaluation_mode_without_gradient(tiny):
 
 def test_each_part_has_its_learning_rate_and_vectors_no_decay(tiny):
     stage = VisualInstructionTuning(
-        tiny, projector=PartConfig(tune="full", lr=1e-4), language_model=PartConfig(tune="full", lr=3e-5), weight_decay=0.1
+        tiny,
+        projector=PartConfig(tune="full", lr=1e-4),
+        language_model=PartConfig(tune="full", lr=3e-5),
+        weight_decay=0.1,
     )
     stage.configure_model()
     groups = {group["name"]: group for group in stage.parameter_groups()}

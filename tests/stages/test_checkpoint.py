@@ -82,7 +82,7 @@ def test_missing_unexpected_and_foreign_weights_are_refused(tiny, fit, tmp_path)
         resume(lambda c: c["state_dict"].update({"network.other": torch.ones(1)}), lora_stage(tiny))
     with pytest.raises(DataError, match=r"misses 0 trained weights .* holds 56"):
         resume(lambda c: None, AlignmentPretraining(tiny, projector=FULL))
-    with pytest.raises(DataError, match="trained on .* the stage loaded"):
+    with pytest.raises(DataError, match=r"trained on .* the stage loaded"):
         resume(lambda c: None, lora_stage(str(write(tmp_path / "other", seed=1))))
     with pytest.raises(DataError, match="not saved by a fusionscope stage"):
         resume(lambda c: c.pop("fusionscope"), lora_stage(tiny))

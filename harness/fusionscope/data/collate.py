@@ -145,7 +145,8 @@ def _inside(token: Sequence[int], span: tuple[int, ...], text: str, name: str) -
 
 def _shifted(position: int, replaced: Sequence[Mapping[str, Any]]) -> int:
     grown = [one for one in replaced if one["span"][1] <= position]
-    return position + sum(len(one["replacement"]) - (one["span"][1] - one["span"][0]) for one in grown)
+    lengths = [[one[key][1] - one[key][0] for key in ("span", "new_span")] for one in grown]
+    return position + sum(int(after - before) for before, after in lengths)
 
 
 def _expanded(text: str, replaced: Sequence[Mapping[str, Any]]) -> str:

@@ -283,4 +283,5 @@ def _package() -> ModuleType:
             "easy-VQA is not installed", "its pictures and questions come from the package easy-vqa",
             "pip install 'fusionscope[easy-vqa]'",
         ) from error  # fmt: skip
-    return easy_vqa
+    module: ModuleType = easy_vqa
+    return module

@@ -34,8 +34,8 @@ class LlavaDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        train: Dataset,
-        validation: Dataset | None = None,
+        train: Dataset,  # type: ignore[type-arg]  # jsonargparse finds no arguments behind Dataset[...]
+        validation: Dataset | None = None,  # type: ignore[type-arg]
         template: TemplateName = "chat",
         batch_size: int = 16,
         validation_batch_size: int | None = None,
@@ -85,11 +85,11 @@ class LlavaDataModule(L.LightningDataModule):
             return []
         return self._loader(self.validation, self.validation_batch_size, shuffle=False, drop_last=False)
 
-    def _loader(self, dataset: Dataset, batch_size: int, *, shuffle: bool, drop_last: bool) -> ResumableLoader:
+    def _loader(self, dataset: Any, batch_size: int, *, shuffle: bool, drop_last: bool) -> ResumableLoader:
         rank = self.trainer.global_rank if self.trainer is not None else 0
         ranks = self.trainer.world_size if self.trainer is not None else 1
         sampler = ResumableBatchSampler(
-            len(dataset),  # type: ignore[arg-type]  # torch declares no __len__
+            len(dataset),
             batch_size,
             seed=self.seed,
             shuffle=shuffle,

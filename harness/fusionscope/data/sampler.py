@@ -40,7 +40,7 @@ class ResumableBatchSampler(BatchSampler):
         self.n_samples, self.batch_size, self.seed, self.shuffle = n_samples, batch_size, seed, shuffle
         self.rank, self.ranks, self.drop_last = rank, ranks, drop_last
         self.epoch = self.start = 0
-        self.sampler = self  # where Lightning looks for `set_epoch`
+        self.sampler = self  # type: ignore[assignment]  # where Lightning looks for `set_epoch`
 
     def __len__(self) -> int:
         whole, rest = divmod(self.n_samples, self.batch_size * self.ranks)

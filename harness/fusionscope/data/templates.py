@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -103,19 +103,23 @@ def _message(turn: Turn) -> dict[str, Any]:
 
 
 def _by_marks(messages: list[dict[str, Any]], template: str, tokens: dict[str, Any]) -> Rendered:
-    texts, marks = render_jinja_template(
-        [messages], chat_template=template, return_assistant_tokens_mask=True, **tokens
-    )
+    texts, marks = _render([messages], chat_template=template, return_assistant_tokens_mask=True, **tokens)
     return Rendered(text=texts[0], spans=tuple((start, end) for start, end in marks[0]))
+
+
+def _render(
+    conversations: list[list[dict[str, Any]]], **settings: Any
+) -> tuple[list[str], list[list[tuple[int, int]]]]:
+    """What transformers writes, with its real type: it is annotated as str."""
+    texts, marks = cast(Any, render_jinja_template(conversations, **settings))
+    return texts, marks
 
 
 def _by_prefixes(messages: list[dict[str, Any]], template: str, tokens: dict[str, Any]) -> Rendered:
     """What the template adds between the assistant's header and the end of its turn."""
 
     def write(upto: int, header: bool) -> str:
-        texts, _ = render_jinja_template(
-            [messages[:upto]], chat_template=template, add_generation_prompt=header, **tokens
-        )
+        texts, _ = _render([messages[:upto]], chat_template=template, add_generation_prompt=header, **tokens)
         return str(texts[0])
 
     full, spans = write(len(messages), False), []

@@ -50,7 +50,7 @@ class LoraSettings:
     """
 
     rank: int = 128
-    alpha: float = 256
+    alpha: int = 256
     dropout: float = 0.05
     targets: str = ""
 

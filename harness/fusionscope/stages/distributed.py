@@ -14,7 +14,7 @@ def total(strategy: Strategy, value: Tensor) -> Tensor:
         strategy: The trainer's strategy.
         value: This rank's value, any shape; not changed.
     """
-    summed: Tensor = strategy.reduce(value.clone(), reduce_op="sum")  # type: ignore[assignment]
+    summed: Tensor = strategy.reduce(value.clone(), reduce_op="sum")
     return summed
 
 

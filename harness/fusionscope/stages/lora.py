@@ -31,7 +31,7 @@ def add_adapters(model: nn.Module, parts: list[PartName], settings: LoraSettings
     names = [name for part in parts for name in _targets(model, part, settings.targets)]
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, bias="none", target_modules=names
-    )  # type: ignore[arg-type]  # peft types alpha as int and takes floats
+    )
     inject_adapter_in_model(config, model, adapter_name=ADAPTER)
 
 
@@ -77,5 +77,5 @@ def _ancestors(key: str) -> list[str]:
 
 @torch.no_grad()
 def _plus_delta(weight: Tensor, layer: LoraLayer) -> Tensor:
-    delta: Tensor = layer.get_delta_weight(ADAPTER)  # type: ignore[operator]  # defined by peft's Linear
+    delta: Tensor = layer.get_delta_weight(ADAPTER)  # type: ignore[attr-defined]  # defined by peft's Linear
     return (weight.float() + delta.float()).to(weight.dtype)
