@@ -8,7 +8,7 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
-from fusionscope.errors import ConfigError
+from fusionscope.cli.messages import shortened
 from fusionscope.records import Journey
 
 
@@ -26,7 +26,13 @@ class _SaveConfig(SaveConfigCallback):
 
 
 class FusionscopeCLI(LightningCLI):
-    """LightningCLI that, at the end of a journey's stage, exports the model and marks the stage as done."""
+    """LightningCLI with short errors that, at the end of a journey's stage, exports the model and marks it as done."""
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:  # what a constructor refuses, wrapped by the parser
+            raise shortened(error) from error
 
     def after_fit(self) -> None:
         journey = Journey.find(self.trainer.default_root_dir)
@@ -53,19 +59,5 @@ def lightning_cli(arguments: Sequence[str]) -> int:
             args=None if list(arguments) == sys.argv[1:] else list(arguments),  # it warns when given both
         )
     except ArgumentError as error:
-        raise ConfigError(*_deepest(str(error))) from error
+        raise shortened(error) from error
     return 0
-
-
-def _deepest(message: str) -> tuple[str, str, str]:
-    """Of jsonargparse's nested message, the innermost cause, its place, and what to do."""
-    lines = [line.strip(" -|") for line in message.splitlines() if line.strip(" -|")]
-    return (
-        lines[-1] if lines else message,
-        " / ".join(lines[:-1]),
-        "`fusionscope fit --print_config` lists the keys",
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(lightning_cli(sys.argv[1:]))
