@@ -4,6 +4,7 @@ Shapes: L problems, A and B points of the sources, K answers. Joint masses in, n
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from fusionscope.pid.information import entropy
 from fusionscope.pid.interior_point import solve_many_answers
+from fusionscope.pid.many_points import solve_many_points
 from fusionscope.pid.two_answers import solve_two_answers
 
 _CHUNK = {"cpu": 2**20, "cuda": 2**28}  # elements of the solver's largest tensor; on CPU it should stay in cache
@@ -50,7 +52,16 @@ def solve_union(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations
         tolerance: Certified gap, nats.
         max_iterations: Of the interior-point method; a problem that needs more is flagged and warned about.
     """
-    solved = _ConditionalEntropy.apply(p1_LAK, p2_LBK, tolerance, max_iterations)  # type: ignore[no-untyped-call]
+    return _certified(p1_LAK, p2_LBK, tolerance, lambda p1, p2: _solve(p1, p2, tolerance, max_iterations))
+
+
+def solve_union_of_points(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> Union:
+    """As :func:`solve_union`, for hundreds or thousands of points and a gap of thousandths of a nat."""
+    return _certified(p1_LAK, p2_LBK, tolerance, lambda p1, p2: solve_many_points(p1, p2, tolerance))
+
+
+def _certified(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, solver: Callable[..., tuple[Tensor, ...]]) -> Union:
+    solved = _ConditionalEntropy.apply(p1_LAK, p2_LBK, solver)  # type: ignore[no-untyped-call]
     value_L, lower_L, upper_L, f_LAK, g_LBK, iterations_L = solved
     entropy_L = entropy(p1_LAK.sum(1))
     converged_L = upper_L - lower_L <= tolerance
@@ -58,9 +69,9 @@ def solve_union(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations
         worst = float((upper_L - lower_L).max())
         warnings.warn(
             f"{int((~converged_L).sum())} of {len(converged_L)} union informations did not reach a certified gap of "
-            f"{tolerance:.3g} nats in {max_iterations} iterations (worst {worst:.3g}); their bounds still hold",
+            f"{tolerance:.3g} nats (worst {worst:.3g}); their bounds still hold",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
     constant_L = entropy_L.detach()
     return Union(
@@ -78,8 +89,10 @@ class _ConditionalEntropy(torch.autograd.Function):
     """Minus the conditional entropy of the optimal coupling; by the envelope theorem its gradient is the dual."""
 
     @staticmethod
-    def forward(ctx: Any, p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, ...]:
-        lower, upper, f_LAK, g_LBK, iterations = _solve(p1_LAK, p2_LBK, tolerance, max_iterations)
+    def forward(
+        ctx: Any, p1_LAK: Tensor, p2_LBK: Tensor, solver: Callable[..., tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        lower, upper, f_LAK, g_LBK, iterations = solver(p1_LAK, p2_LBK)
         ctx.save_for_backward(f_LAK, g_LBK)
         ctx.mark_non_differentiable(lower, upper, f_LAK, g_LBK, iterations)
         return 0.5 * (lower + upper), lower, upper, f_LAK, g_LBK, iterations
@@ -88,7 +101,7 @@ class _ConditionalEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         f_LAK, g_LBK = ctx.saved_tensors
         scale_L = grads[0][:, None, None]
-        return scale_L * f_LAK, scale_L * g_LBK, None, None
+        return scale_L * f_LAK, scale_L * g_LBK, None
 
 
 def _solve(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, ...]:
@@ -114,6 +127,20 @@ def _in_chunks(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations:
     if p1_LAK.shape[1] < p2_LBK.shape[1]:
         lower, upper, g, f, iterations = _in_chunks(p2_LBK, p1_LAK, tolerance, max_iterations)
         return lower, upper, f, g, iterations
+    if p1_LAK.shape == p2_LBK.shape:
+        return _in_one_order(p1_LAK, p2_LBK, tolerance, max_iterations)
+    return _chunk_by_chunk(p1_LAK, p2_LBK, tolerance, max_iterations)
+
+
+def _in_one_order(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, ...]:
+    """Orders sources of equal size by their masses alone, so that swapping them swaps the solution to the last bit."""
+    swap_L11 = ((p1_LAK**2).sum((1, 2)) < (p2_LBK**2).sum((1, 2)))[:, None, None]
+    first, second = torch.where(swap_L11, p2_LBK, p1_LAK), torch.where(swap_L11, p1_LAK, p2_LBK)
+    lower, upper, f, g, iterations = _chunk_by_chunk(first, second, tolerance, max_iterations)
+    return lower, upper, torch.where(swap_L11, g, f), torch.where(swap_L11, f, g), iterations
+
+
+def _chunk_by_chunk(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, ...]:
     size = p1_LAK.shape[1] * p2_LBK.shape[1] * p1_LAK.shape[2] ** 2
     chunk = max(1, _CHUNK.get(p1_LAK.device.type, 2**20) // size)
     pieces = []
