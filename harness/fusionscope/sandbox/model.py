@@ -20,7 +20,7 @@ N_IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 + 1
 
 
 def build_config() -> LlavaConfig:
-    """A LLaVA-1.5 in miniature: one patch per cell of the scene, class token kept, features of the layer before last."""
+    """A LLaVA-1.5 in miniature: one patch per cell of the scene, with the class token."""
     tokenizer = build_tokenizer()
     vision = CLIPVisionConfig(
         hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,

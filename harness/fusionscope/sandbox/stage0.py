@@ -36,8 +36,8 @@ class UnimodalPretraining(VLMStage):
 
     def __init__(
         self,
-        vision_tower: PartConfig = PartConfig(tune="full", lr=2e-3),
-        language_model: PartConfig = PartConfig(tune="full", lr=3e-3),
+        vision_tower: PartConfig = PartConfig(tune="full", lr=2e-3),  # noqa: B008 (frozen)
+        language_model: PartConfig = PartConfig(tune="full", lr=3e-3),  # noqa: B008 (frozen)
         seed: int | None = None,
         **settings: Any,
     ) -> None:
@@ -101,7 +101,7 @@ class UnimodalPretraining(VLMStage):
         return (logits_BTV[rows_B, first_B - 1].argmax(-1) == text["labels"][rows_B, first_B]).float()
 
     def _vision(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses (nats) and right answers of the heads: patches tell shape and colour, the class token the background."""
+        """Losses (nats) and right answers: patches tell shape and colour, the class token the background."""
         states = self.network.model.vision_tower(pixel_values=batch["pixel_values"]).last_hidden_state
         losses, right = {}, {}
         for name, head in self.heads.items():

