@@ -1,85 +1,169 @@
-"""What a run found: its figures and a short table."""
+"""What a run found: a page, its figures and a short table."""
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from fusionscope.errors import RunDirectoryError
-from fusionscope.records import ATOMS, Journey, Record, RecordFile
-from fusionscope.study.figures import Series, by_series, depth_figure, save, time_figure
-from fusionscope.study.onset import Onset, onset
+from fusionscope.records import Journey, Record, RecordFile
+from fusionscope.study import page, tables
+from fusionscope.study.figures import (
+    depth_figure,
+    diagnostics_figure,
+    heatmap_card,
+    largest,
+    layers_card,
+    time_card,
+    time_figure,
+)
+from fusionscope.study.methods import SOURCES, sentences
+from fusionscope.study.series import SHORT, at_end, by_series, last_layer, title
+from fusionscope.study.theme import inline_svg, save
 
-_SHORT = {"redundancy": "R", "unique_vision": "U1", "unique_language": "U2", "synergy": "S"}
+PAGE = "report.html"
 
 
 def report(run_dir: str | os.PathLike[str]) -> str:
-    """Draw the figures of a run into its folder ``figures`` and return a table as text.
+    """Write the page and the figures of a run into its directory and return a table as text.
+
+    Args:
+        run_dir: A directory with ``records.jsonl``. ``report.html`` goes there and the figures into ``figures/``.
 
     Raises:
         RunDirectoryError: No records there.
     """
     directory = Path(run_dir)
+    records = read_records(directory)
+    journey = Journey.find(directory)
+    save(time_figure(records, journey), directory / "figures" / "time")
+    save(depth_figure(records), directory / "figures" / "depth")
+    save(diagnostics_figure(records), directory / "figures" / "diagnostics")
+    (directory / PAGE).write_text(run_page(records, journey, name=directory.resolve().name), encoding="utf-8")
+    return "\n".join([summary(records), "", *_where(directory)])
+
+
+def read_records(directory: Path) -> list[Record]:
+    """The records of a run directory.
+
+    Raises:
+        RunDirectoryError: None there.
+    """
     records = RecordFile(directory / "records.jsonl").read()
     if not records:
         raise RunDirectoryError(
             f"{directory} holds no records",
             "a report is drawn from records.jsonl",
-            "give the directory of a run that PIDCallback probed",
+            "give the directory of a run that PIDCallback or `fusionscope probe` wrote records of",
         )
-    journey = Journey.find(directory)
-    save(time_figure(records, journey), directory / "figures" / "time")
-    save(depth_figure(records), directory / "figures" / "depth")
-    return "\n".join([table(records), "", *_onset_lines(records), "", *_cost_lines(records), *_where(directory)])
+    return records
 
 
-def table(records: Sequence[Record]) -> str:
-    """The last layer's atoms at the end of each stage, in bits, with standard errors."""
-    rows = [("task", "pairs", "stage", "step", *(f"{_SHORT[a]} (bits)" for a in ATOMS), "accuracy", "n")]
-    last = [record for record in records if record.layer == record.n_layers]
-    for series, own in by_series(last).items():
-        for record in {r.stage: r for r in own}.values():
-            atoms = [_with_error(record, atom) for atom in ATOMS]
-            share = "" if math.isnan(record.accuracy) else f"{record.accuracy:.3f}"
-            rows.append((series[0], series[2], record.stage, str(record.step), *atoms, share, str(record.n)))
+def summary(records: Sequence[Record]) -> str:
+    """What happened, as text: atoms at the end of each stage, onsets, costs."""
     designs = sorted({f"{r.design} design, {r.estimator} estimator" for r in records})
-    return "\n".join([f"At the end of each stage ({'; '.join(designs)}):", *_aligned(rows)])
-
-
-def synergy_onsets(records: Sequence[Record]) -> dict[Series, Onset]:
-    """The onset of synergy in the last layer of each series."""
-    return {s: onset(own) for s, own in by_series([r for r in records if r.layer == r.n_layers]).items()}
-
-
-def _onset_lines(records: Sequence[Record]) -> list[str]:
-    lines = ["Onset of synergy in the last layer (first probe from which it stays above the null):"]
-    for series, found in synergy_onsets(records).items():
+    lines = [f"At the end of each stage ({'; '.join(designs)}):", *tables.as_text(tables.stage_ends(records)), ""]
+    lines.append("Onset of synergy in the last layer (first probe from which it stays above the null):")
+    for series, found in tables.synergy_onsets(records).items():
         lines.append(f"  {series[0]} ({series[2]} pairs): {found}; null {found.null:.3f} bits")
-    return lines
+    return "\n".join([*lines, "", costs(records)])
 
 
-def _cost_lines(records: Sequence[Record]) -> list[str]:
-    probes = {(r.step, r.stage, r.task, r.design): r for r in records}.values()
+def costs(records: Sequence[Record]) -> str:
+    """How many records, and what the probes cost."""
+    probes = {(r.run, r.step, r.stage, r.task, r.design): r for r in records}.values()
     unsolved = sum(not record.converged for record in records)
-    return [
+    return (
         f"{len(records)} records from {len(probes)} probes: {sum(r.seconds for r in probes):.0f} s and"
         f" {sum(r.tokens for r in probes):,} tokens; {unsolved} estimates did not converge"
-    ]
+    )
+
+
+def run_page(records: Sequence[Record], journey: Journey | None, *, name: str) -> str:
+    """The page of one run, as HTML."""
+    stages = ", ".join(dict.fromkeys(r.stage for r in sorted(records, key=lambda r: r.step)))
+    lead = f"How vision, language and their fusion carry the answers, in bits, over {stages}."
+    return page.page(
+        name,
+        lead,
+        [
+            page.tiles(_facts(records)),
+            _time_section(records, journey),
+            _depth_section(records),
+            page.section("Diagnostics", _diagnostics(records), page.paragraph(costs(records) + ".")),
+            page.section("Methods", page.paragraph(" ".join(sentences(records, journey)))),
+            page.section("Sources", page.citations(SOURCES)),
+        ],
+    )
+
+
+def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """What to see first: for each series its largest atom at the end, and when synergy emerged where it did."""
+    groups = by_series(last_layer(records))
+    facts = []
+    for series, own in groups.items():
+        end = own[-1]
+        atom = max(end.atoms, key=lambda a: end.atoms[a])
+        facts.append(
+            (f"{SHORT[atom]} = {end.atoms[atom]:.2f} bits", f"largest atom at the end, {title(series, list(groups))}")
+        )
+    for series, found in tables.synergy_onsets(records).items():
+        if found.step is not None:
+            about = f"onset of synergy, {title(series, list(groups))}, 95 % interval {found.low} to {found.high}"
+            facts.append((f"step {found.step}", about))
+    return facts
+
+
+def _time_section(records: Sequence[Record], journey: Journey | None) -> str:
+    groups = by_series(last_layer(records))
+    drawn = []
+    for i, (series, own) in enumerate(groups.items()):
+        name = title(series, list(groups))
+        svg = inline_svg(time_card(own, journey), f"Atoms of {name} over optimizer steps", f"t{i}")
+        drawn.append(page.card(svg, title=name))
+    note = (
+        "The last layer's atoms at every probe. Above: stacked up to the total information (line), with the accuracy "
+        "(dotted). Below: each atom with its 95 % interval; the dashed line is the onset of synergy. Shaded: stages."
+    )
+    return page.section(
+        "Time: what the answers rest on, while it trains",
+        page.legend(),
+        page.cards(drawn),
+        tables.as_html(tables.stage_ends(records), "At the end of each stage, last layer"),
+        note=note,
+    )
+
+
+def _depth_section(records: Sequence[Record]) -> str:
+    if len({record.layer for record in records}) < 2:
+        return ""
+    groups, ends, vmax = by_series(records), at_end(records), largest(records)
+    layers, maps = [], []
+    for i, (series, own) in enumerate(groups.items()):
+        name = title(series, list(groups))
+        svg = inline_svg(layers_card(ends[series]), f"Atoms of {name} by layer at the end", f"d{i}")
+        layers.append(page.card(svg, title=name))
+        svg = inline_svg(heatmap_card(own, vmax=vmax), f"Atoms of {name} by layer and step", f"h{i}")
+        maps.append(page.card(svg, title=name))
+    return page.section(
+        "Depth: where in the model",
+        page.legend(),
+        page.cards(layers),
+        tables.as_html(tables.depth_phases(records), "What the early, middle and late layers add, in bits (share)"),
+        page.cards(maps),
+        tables.as_html(tables.layer_onsets(records), "Onset of synergy by layer: step [95 % interval]"),
+        note="The atoms of every layer, read with the logit lens: at the end of the run, then at every probe.",
+    )
+
+
+def _diagnostics(records: Sequence[Record]) -> str:
+    svg = inline_svg(diagnostics_figure(records), "Diagnostics over optimizer steps", "g")
+    return page.card(svg, kind="big") + tables.as_html(
+        tables.diagnostics(records), "The worst over all probes, last layer"
+    )
 
 
 def _where(directory: Path) -> list[str]:
     return [
-        f"Figures: {directory / 'figures' / 'time.png'}, {directory / 'figures' / 'depth.png'}",
+        f"Report:  {directory / PAGE} (figures as PNG and SVG in {directory / 'figures'})",
         f"Curves:  tensorboard --logdir {directory}",
     ]
-
-
-def _with_error(record: Record, atom: str) -> str:
-    value, error = getattr(record, atom), record.standard_errors.get(atom, math.nan)
-    text = "unsolved" if math.isnan(value) else f"{value + 0.0:.3f}"
-    return text if math.isnan(error) else f"{text} ± {error:.3f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,80 @@
+"""How the numbers of a report came about, in words: design, estimator, sample sizes, versions, sources."""
+
+from collections.abc import Sequence
+
+from fusionscope.records import Journey, Record
+
+_DESIGNS = {
+    "crossed": (
+        "Every image was shown with every question; p(y|image) and p(y|question) are the means of p(y|image, question) "
+        "over the other modality (crossed design), so nothing was masked and the numbers answer an interventional "
+        "question under the pair weights named."
+    ),
+    "masked": (
+        "p(y|image) and p(y|question) come from passes in which the other modality was masked (masked design, that of "
+        "Xiu et al.); what the model answers to masked input is taken as what it knows without it."
+    ),
+    "learned": (
+        "p(y|image) and p(y|question) were learned from the natural pairs (learned design); the numbers are "
+        "observational."
+    ),
+}
+_ESTIMATORS = {
+    "exact": "The decomposition is the exact one of Bertschinger et al., a convex problem solved with a certificate",
+    "batch": "The decomposition is estimated by the BATCH network of Liang et al.",
+    "gaussian": "The decomposition is the Gaussian one",
+}
+SOURCES = (
+    "L. Xiu, X. Luo, H. Nakayama. A Comprehensive Information-Decomposition Analysis of Large Vision-Language Models. "
+    "ICLR 2026, arXiv:2603.29676.",
+    "N. Bertschinger, J. Rauh, E. Olbrich, J. Jost, N. Ay. Quantifying Unique Information. Entropy 16 (2014).",
+    "P. P. Liang et al. Quantifying & Modeling Multimodal Interactions: An Information Decomposition Framework. "
+    "NeurIPS 2023, arXiv:2302.12247.",
+    "nostalgebraist. Interpreting GPT: the logit lens. 2020.",
+    "R. E. Barlow, D. J. Bartholomew, J. M. Bremner, H. D. Brunk. Statistical Inference under Order Restrictions. "
+    "Wiley 1972.",
+)
+
+
+def sentences(records: Sequence[Record], journey: Journey | None = None) -> list[str]:
+    """The methods paragraph of a report."""
+    designs = sorted({record.design for record in records})
+    found = [
+        _DESIGNS.get(design.partition("/")[0], f"The unimodal posteriors follow design {design!r}.")
+        for design in designs
+    ]
+    found += [
+        f"{_ESTIMATORS.get(name, f'The estimator is {name!r}')}." for name in sorted({r.estimator for r in records})
+    ]
+    found.append(
+        "Redundancy, unique vision, unique language and synergy add up to I(vision, language; answer), in bits; they "
+        "are signed and never clamped. Layers are read with the logit lens at the last position."
+    )
+    found += _samples(records)
+    if any(record.standard_errors for record in records):
+        found.append(
+            "Bands and ± are 95 % intervals and standard errors over the axes that are samples, not whole populations."
+        )
+    else:
+        found.append("These records carry no standard errors.")
+    found.append(
+        "An onset is the first probe from which an atom stays above the level before its main rise, if a permutation "
+        "test of the probes' order is significant at 1 %; its interval is a parametric bootstrap."
+    )
+    if journey is not None:
+        seed = "that of the recipe" if journey.seed is None else str(journey.seed)
+        found.append(f"Recipe {journey.recipe} ({journey.digest[:12]}), seed: {seed}.")
+    found.append(f"Models: {', '.join(sorted({r.model for r in records if r.model})) or 'not recorded'}.")
+    found.append(f"Versions: {_versions(records)}.")
+    return found
+
+
+def _samples(records: Sequence[Record]) -> list[str]:
+    sizes = sorted({(r.task, r.n_images, r.n_questions) for r in records})
+    texts = [f"{task}: {images:,} images, {questions:,} questions" for task, images, questions in sizes]
+    return [f"Held-out samples: {'; '.join(texts)}."]
+
+
+def _versions(records: Sequence[Record]) -> str:
+    found = sorted({f"{name} {version}" for record in records for name, version in record.versions.items()})
+    return ", ".join(found) or "not recorded"

@@ -1,0 +1,45 @@
+"""Records sorted into the curves that figures and tables show."""
+
+from collections.abc import Sequence
+
+from fusionscope.records import Record
+
+Series = tuple[str, str, str, str]
+SHORT = {"redundancy": "R", "unique_vision": "U1", "unique_language": "U2", "synergy": "S"}
+
+
+def by_series(records: Sequence[Record]) -> dict[Series, list[Record]]:
+    """Records by their series, in order of steps and layers; of two stages at one step the later comes last."""
+    groups: dict[Series, list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.step, r.stage_step == 0, r.layer)):
+        groups.setdefault(record.series, []).append(record)
+    return groups
+
+
+def last_layer(records: Sequence[Record]) -> list[Record]:
+    """The records of each model's last layer, where the model's own answers are."""
+    return [record for record in records if record.layer == record.n_layers]
+
+
+def at_end(records: Sequence[Record]) -> dict[Series, list[Record]]:
+    """All layers of each series at its last step."""
+    groups = by_series(records)
+    return {
+        series: [r for r in own if (r.step, r.stage) == (own[-1].step, own[-1].stage)] for series, own in groups.items()
+    }
+
+
+def title(series: Series, among: Sequence[Series]) -> str:
+    """A series by what tells it from the others.
+
+    >>> one = ("sandbox/redundant", "crossed", "uniform", "exact")
+    >>> two = ("sandbox/redundant", "crossed", "natural", "exact")
+    >>> title(one, [one, two])
+    'sandbox/redundant (uniform pairs)'
+    >>> title(one, [one])
+    'sandbox/redundant'
+    """
+    rivals = [other for other in among if other[0] == series[0]]
+    words = (f"{series[1]} design", f"{series[2]} pairs", f"{series[3]} estimator")
+    telling = [word for i, word in enumerate(words, start=1) if len({other[i] for other in rivals}) > 1]
+    return f"{series[0]} ({', '.join(telling)})" if telling else series[0]

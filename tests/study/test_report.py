@@ -1,0 +1,143 @@
+"""The page and the figures of a run."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fusionscope.errors import RunDirectoryError
+from fusionscope.records import Journey, Record, RecordFile
+from fusionscope.study import report
+from fusionscope.study.figures import design_figure, time_card
+from fusionscope.study.tables import depth_phases, diagnostics, stage_ends
+from fusionscope.study.theme import inline_svg
+
+VOID = {"meta", "link", "br", "hr", "img", "use", "path", "image"}
+
+
+class Page(HTMLParser):
+    """What a browser would have to fetch, the ids, and whether every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.ids: Counter[str] = Counter()
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href") and value and not value.startswith(("#", "data:")):
+                self.fetched.append(value)
+            if name == "id" and value:
+                self.ids[value] += 1
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., list[Record]]
+) -> tuple[Path, str, list[Record]]:
+    directory = tmp_path_factory.mktemp("demo")
+    records = [r for r in make_run(run="demo") if r.task in ("sandbox/synergy", "sandbox/redundant")]
+    RecordFile(directory / "records.jsonl").append(records)
+    return directory, report(directory), records
+
+
+def test_the_page_is_whole_and_asks_nobody_for_anything(made: tuple[Path, str, list[Record]]) -> None:
+    text = (made[0] / "report.html").read_text()
+    page = Page(text)
+    assert page.fetched == []
+    assert page.open == []
+    assert not re.search(r"@import|url\((?!#|data:)|<script|https?://", text)
+    assert max(page.ids.values()) == 1
+    references = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text))
+    assert {a or b for a, b in references} <= set(page.ids)
+
+
+def test_the_page_says_what_was_found_and_how(made: tuple[Path, str, list[Record]]) -> None:
+    text = (made[0] / "report.html").read_text()
+    for needle in (
+        "Time: ", "Depth: ", "Diagnostics", "Methods", "Sources", "crossed design", "288 images, 4 questions",
+        "arXiv:2603.29676", "prefers-color-scheme: dark", "@media print", "viewport", "S = 1.9", "torch 2.13.0",
+    ):  # fmt: skip
+        assert needle in text, needle
+    assert text.count("<svg") == 3 + 3 + 3 + 1
+
+
+@pytest.mark.parametrize("name", ["time", "depth", "diagnostics"])
+def test_figures_are_drawn_as_png_and_svg(made: tuple[Path, str, list[Record]], name: str) -> None:
+    with Image.open(made[0] / "figures" / f"{name}.png") as picture:
+        extrema = picture.convert("L").getextrema()
+    assert extrema[0] < 100
+    assert extrema[1] == 255
+    assert (made[0] / "figures" / f"{name}.svg").read_text().startswith("<?xml")
+
+
+def test_the_printed_table_holds_the_numbers(made: tuple[Path, str, list[Record]]) -> None:
+    text, records = made[1], made[2]
+    end = next(r for r in records if (r.task, r.layer, r.step, r.stage) == ("sandbox/synergy", 4, 300, "2_tune"))
+    assert f"{end.synergy:.3f} ± {end.standard_errors['synergy']:.3f}" in text
+    assert "Onset of synergy" in text
+    assert "0 estimates did not converge" in text
+
+
+def test_figures_follow_the_readers_ink(
+    make_run: Callable[..., list[Record]], make_journey: Callable[..., Journey]
+) -> None:
+    own = [r for r in make_run() if r.task == "sandbox/synergy" and r.layer == 4]
+    svg = inline_svg(time_card(own, make_journey(Path())), 'a "label"', "k1")
+    assert "var(--ink)" in svg
+    assert "#1b1c1d" not in svg
+    assert 'aria-label="a &quot;label&quot;"' in svg
+    assert "onset of S" in svg
+    assert "2_tune" in svg
+
+
+def test_odd_runs_are_drawn_too(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    records = [
+        make_record(step=step, synergy=math.nan if step == 1 else 0.5, converged=step != 1, accuracy=math.nan)
+        for step in range(3)
+    ]
+    RecordFile(tmp_path / "records.jsonl").append(records)
+    text = report(tmp_path)
+    assert "1 estimates did not converge" in text
+    assert "too few" in text
+    assert "Depth: " not in (tmp_path / "report.html").read_text()
+    RecordFile(tmp_path / "one" / "records.jsonl").append(records[:1])
+    assert "0.500" in report(tmp_path / "one")
+
+
+def test_no_records_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="holds no records"):
+        report(tmp_path)
+
+
+def test_tables(made: tuple[Path, str, list[Record]]) -> None:
+    records = made[2]
+    assert len(stage_ends(records)) == 1 + 3 * 2
+    shares = {(row[0], row[1]): row[3:6] for row in depth_phases(records)[1:]}
+    assert shares["sandbox/synergy", "S"][0].endswith("(0%)")
+    assert diagnostics(records)[1][1] == "20"
+
+
+def test_a_figure_of_designs() -> None:
+    figure = design_figure(
+        {"a": {"crossed": dict.fromkeys(("redundancy", "unique_vision", "unique_language", "synergy"), 0.1)}}
+    )
+    assert "crossed" in inline_svg(figure, "designs", "x")
