@@ -32,5 +32,5 @@ def test_the_commands_exist():
     known = subprocess.run(
         [sys.executable, "-m", "fusionscope.cli", "--help"], capture_output=True, text=True, check=True, env=os.environ
     ).stdout
-    for command in set(re.findall(r"^fusionscope (\w+)", README, re.MULTILINE)):
+    for command in set(re.findall(r"^ {4}fusionscope (\w+)", README, re.MULTILINE)):
         assert command in known

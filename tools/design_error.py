@@ -1,0 +1,101 @@
+"""How far each design is from the truth on a trained sandbox model: a table and one figure.
+
+    python tools/design_error.py RUN [--images N]
+
+For the model at the end of RUN and each question family: the exact PID of its own decision function over the whole
+world, under the pairs as they occur; then what the default design (crossed), the paper's masked design (arXiv
+2603.29676: one noise draw, options under 0.3 of the probability made uniform, its own arithmetic) and the same with six
+draws say of it. Writes RUN/figures/designs.png, .svg and RUN/designs.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from fusionscope.data import HeldOutTask, load_task
+from fusionscope.lvlm import LVLM
+from fusionscope.pid import pid_from_posteriors
+from fusionscope.probe import posteriors, probe
+from fusionscope.records import ATOMS, Journey
+from fusionscope.sandbox import model_pid
+from fusionscope.sandbox.tasks import VARIANTS
+from fusionscope.study.figures import design_figure
+from fusionscope.study.theme import save
+
+Atoms = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--images", type=int, default=144, help="pictures of each probe, a multiple of 12 (144)")
+    options = parser.parse_args()
+    lvlm = LVLM.from_pretrained(str(final_model(options.run)))
+    found = {}
+    for variant in tqdm(VARIANTS, desc="designs against the truth"):
+        task = load_task(f"sandbox/{variant}", images=options.images)
+        weights = "natural" if "natural" in task.pair_weights else "uniform"
+        truth = model_pid(lvlm, variant, layers="last")[weights][0]
+        found[task.name] = {"truth": floats(truth.atoms()), **estimates(lvlm, task, weights)}
+    (options.run / "designs.json").write_text(json.dumps(found, indent=1) + "\n")
+    save(design_figure(errors(found)), options.run / "figures" / "designs")
+    print(table(found, options.images))
+    print(f"Figure: {options.run / 'figures' / 'designs.png'}")
+
+
+def final_model(run: Path) -> Path:
+    """The export of a run's last stage."""
+    journey = Journey.find(run)
+    if journey is None or any(stage.status != "done" for stage in journey.stages):
+        raise SystemExit(f"{run} holds no finished run; finish it with: fusionscope run RECIPE --run-dir {run}")
+    return journey.stage_directory(journey.stages[-1].name) / "model"
+
+
+def estimates(lvlm: LVLM, task: HeldOutTask, weights: str) -> dict[str, Atoms]:
+    """What each design says of the last layer, in bits."""
+    crossed = probe(lvlm, task, weights=(weights,), layers="last")[0].pid
+    return {
+        "crossed": floats(crossed.atoms()),
+        "masked, 1 draw (the paper's)": masked(lvlm, task, draws=1),
+        "masked, 6 draws": masked(lvlm, task, draws=6),
+    }
+
+
+def masked(lvlm: LVLM, task: HeldOutTask, *, draws: int) -> Atoms:
+    """The paper's design and arithmetic on the natural pairs, its unclipped atoms."""
+    seen = posteriors(lvlm, task, design="masked", layers="last", mask="noise", draws=draws, fallback=0.3)
+    pid = pid_from_posteriors(seen.joint[0], seen.vision[0], seen.language[0], inconsistent="faithful")
+    return floats(pid.atoms())
+
+
+def floats(atoms: dict) -> Atoms:
+    return {atom: float(value) for atom, value in atoms.items()}
+
+
+def errors(found: dict[str, dict[str, Atoms]]) -> dict[str, dict[str, Atoms]]:
+    """Estimate minus truth."""
+    return {
+        task: {
+            design: {atom: atoms[atom] - designs["truth"][atom] for atom in ATOMS}
+            for design, atoms in designs.items()
+            if design != "truth"
+        }
+        for task, designs in found.items()
+    }
+
+
+def table(found: dict[str, dict[str, Atoms]], images: int) -> str:
+    lines = [
+        f"Last layer, bits, {images} pictures; truth: all 2304 scene classes",
+        f"{'task':20}{'design':32}" + "".join(f"{name:>8}" for name in ("R", "U1", "U2", "S")),
+    ]
+    for task, designs in found.items():
+        for design, atoms in designs.items():
+            lines.append(f"{task:20}{design:32}" + "".join(f"{atoms[atom]:8.3f}" for atom in ATOMS))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
