@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.errors import InputError, MissingDependencyError, UnknownNameError
 from fusionscope.lvlm.batch import Batch
 from fusionscope.lvlm.prompt import Chat
 
@@ -65,6 +65,21 @@ class Adapter:
 
     image_text: ClassVar[str] = "<image>"
     """What the chat template writes where the image enters."""
+    image_frame: ClassVar[str] = ""
+    """What the family's processor puts there before tokenizing, with the image's token once; the same if empty."""
+    image_mark: ClassVar[str] = ""
+    """The token of the frame that stands for the image; `image_text` if empty."""
+    default_template: ClassVar[str | None] = None
+    """The prompt's form where it is fixed by the family's processor and checkpoints have no chat template."""
+    adds_special: ClassVar[bool | None] = None
+    image_apart: ClassVar[bool] = False
+    """The image comes first and the text is tokenized as a text of its own."""
+    image_reads_question: ClassVar[bool] = False
+    """Image embeddings depend on the question (a Q-Former that reads it)."""
+    may_skip_layers: ClassVar[bool] = False
+    """Decoder layers are left out where there is no image; their output is then their input."""
+    caps_logits: ClassVar[bool] = False
+    """Whether the model class carries out ``final_logit_softcapping``; transformers' Gemma 3 with an image does not."""
     image_states: ClassVar[tuple[str, ...]] = ("embeddings",)
     """The projected features through which the model sees: what a masking design exchanges."""
     image_enters: ClassVar[Literal["tokens", "cross-attention"]] = "tokens"
@@ -83,17 +98,20 @@ class Adapter:
     @property
     def layers(self) -> Sequence[nn.Module]:
         """Decoder layers, first to last."""
-        return self.text_model.layers
+        layers: Sequence[nn.Module] = self.text_model.layers
+        return layers
 
     @property
     def final_norm(self) -> nn.Module:
         """What the model applies between its last decoder layer and its head."""
-        return self.text_model.norm
+        norm: nn.Module = self.text_model.norm
+        return norm
 
     @property
     def embedding(self) -> nn.Module:
         """The table of word embeddings, scale included."""
-        return self.model.get_input_embeddings()
+        table: nn.Module = self.model.get_input_embeddings()
+        return table
 
     @property
     def seeing_parts(self) -> Sequence[nn.Module]:
@@ -102,14 +120,19 @@ class Adapter:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Normed hidden states [..., D] to logits [..., V], soft-capping included."""
-        logits = self.model.lm_head(hidden)
-        cap = getattr(self.text_config, "final_logit_softcapping", None)
+        logits: Tensor = self.model.lm_head(hidden)
+        cap = getattr(self.text_config, "final_logit_softcapping", None) if self.caps_logits else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     @property
     def text_config(self) -> Any:
         """The language model's configuration."""
         return self.model.config.get_text_config()
+
+    @property
+    def slides(self) -> bool:
+        """Whether some layers see only a window of columns, padding among them."""
+        return any("sliding" in kind for kind in getattr(self.text_config, "layer_types", None) or ())
 
     @property
     def device(self) -> torch.device:
@@ -128,12 +151,16 @@ class Adapter:
             tokenizer=self.tokenizer,
             template=self.chat_template,
             image_text=self.image_text,
-            image_id=self._token_id(self.image_text),
+            image_id=self.token_id(self.image_mark or self.image_text),
+            image_frame=self.image_frame,
+            special=self.adds_special,
+            image_apart=self.image_apart,
         )
 
     @property
     def chat_template(self) -> str:
         template = getattr(self.processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
+        template = template or self.default_template
         if not isinstance(template, str):
             raise InputError(
                 f"{type(self.processor).__name__} has {'several chat templates' if template else 'no chat template'}",
@@ -149,7 +176,7 @@ class Adapter:
         pad = self.tokenizer.pad_token_id
         return int(pad) if pad is not None and pad != self.image_token_id else 0
 
-    def _token_id(self, text: str) -> int:
+    def token_id(self, text: str) -> int:
         token = self.tokenizer.convert_tokens_to_ids(text)
         if token is None or token == self.tokenizer.unk_token_id:
             raise InputError(
@@ -168,13 +195,25 @@ class Adapter:
     def process(self, images: Sequence[Any]) -> list[Features]:
         """Images (PIL) to the image processor's tensors, one dict per image, each as for a batch of one."""
         return [
-            {
-                name: value
-                for name, value in self.processor.image_processor(images=[image], return_tensors="pt").items()
-                if isinstance(value, Tensor)
-            }
+            {name: value for name, value in self._processed([image]).items() if isinstance(value, Tensor)}
             for image in images
         ]
+
+    def _processed(self, images: Sequence[Any], **settings: Any) -> Any:
+        """The image processor's output.
+
+        Raises:
+            MissingDependencyError: It needs a package that is not installed.
+        """
+        try:
+            return self.processor.image_processor(images=list(images), return_tensors="pt", **settings)
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"{type(self.processor.image_processor).__name__} cannot run here",
+                str(error).strip(),
+                "install what it names, or use the processor's PIL variant: "
+                "AutoImageProcessor.from_pretrained(name, backend='pil')",
+            ) from error
 
     def look(self, pixels: Sequence[Features]) -> list[Features]:
         """The vision tower: what may be cached while the weights of `seeing_parts` stay as they are."""
@@ -197,6 +236,10 @@ class Adapter:
         """Position ids of one whole sequence: [S], or [3, S] for multimodal rotary embeddings."""
         return torch.arange(len(ids))
 
+    def image_embeddings(self, batch: Batch, like: Tensor) -> Tensor:
+        """Embeddings [tokens, D] of all images of a batch, in the order of their tokens."""
+        return torch.cat([image["embeddings"].to(like) for image in batch.images])
+
     def embed(self, batch: Batch) -> Tensor:
         """Token embeddings [N, S, D] with the images' embeddings in place.
 
@@ -205,10 +248,10 @@ class Adapter:
         """
         ids = batch.ids.to(self.device)
         here = ids == self.image_token_id
-        words = self.embedding(ids.masked_fill(here, 0))
+        words: Tensor = self.embedding(ids.masked_fill(here, 0))
         if not batch.images:
             return words
-        images = torch.cat([image["embeddings"].to(words) for image in batch.images])
+        images = self.image_embeddings(batch, words)
         if int(here.sum()) != images.shape[0]:
             raise InputError(
                 f"{int(here.sum())} image tokens for {images.shape[0]} image embeddings",
@@ -219,12 +262,17 @@ class Adapter:
 
     def run(self, embeds: Tensor, batch: Batch) -> Any:
         """The decoder over embeddings [N, S, D]; returns the cache, or None where none was asked for."""
-        outputs = self.text_model(
+        return self._decode(embeds, batch)
+
+    def _decode(self, embeds: Tensor, batch: Batch, through: Any = None, **extra: Any) -> Any:
+        """One call of the decoder, or of the model around it where that prepares masks."""
+        outputs = (self.text_model if through is None else through)(
             inputs_embeds=embeds,
             attention_mask=None if batch.mask is None else batch.mask.to(embeds.device),
             position_ids=batch.positions.to(embeds.device),
             past_key_values=batch.cache,
             use_cache=batch.keep_cache or batch.cache is not None,
+            **extra,
         )
         return outputs.past_key_values if batch.keep_cache else None
 

@@ -4,7 +4,7 @@ Shapes: N sequences, P cached positions, S new positions, T = P + S.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -22,20 +22,25 @@ class Batch:
         positions: int64 [N, S] or [3, N, S], their positions (three rows for multimodal rotary embeddings).
         mask: int64 [N, T], 0 at padding, or None where nothing is padded.
         images: Features of the images whose tokens are in ``ids``, in the order of the rows; empty after a prefix.
+        sight: Features of each row's image after a prefix, whose embeddings are in the cache; else empty.
         cache: Keys and values of the prefix, or None.
         keep_cache: Whether the pass must return a cache.
         starts: First column of each row that is not padding.
-        extra: What one family needs besides (such as the questions a Q-Former reads).
+        answers: int64 [N], the column after each row's prompt, where tokens of a candidate begin; None where no row
+            holds any.
+        texts: The user's turn of each row, for families whose image embeddings depend on it; else empty.
     """
 
     ids: Tensor
     positions: Tensor
     mask: Tensor | None
     images: Sequence[dict[str, Tensor]] = ()
+    sight: Sequence[dict[str, Tensor]] = ()
     cache: Any = None
     keep_cache: bool = False
     starts: tuple[int, ...] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
+    answers: Tensor | None = None
+    texts: Sequence[str] = ()
 
 
 def stack(

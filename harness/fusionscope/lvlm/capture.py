@@ -16,15 +16,19 @@ class Capture:
         layers: The decoder layers.
         wanted: Layer numbers: 0 is the input of the first layer, i the output of the i-th.
         columns: int64 [N, R], the positions to keep of every row.
+        may_skip: The model may leave layers out; their output is then their input.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], wanted: Sequence[int], columns: Tensor) -> None:
-        self.layers, self.wanted, self.columns = layers, wanted, columns
+    def __init__(
+        self, layers: Sequence[nn.Module], wanted: Sequence[int], columns: Tensor, may_skip: bool = False
+    ) -> None:
+        self.layers, self.columns, self.may_skip = layers, columns, may_skip
+        self.wanted = range(max(wanted) + 1) if may_skip else sorted(set(wanted))
         self.hidden: dict[int, Tensor] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for number in set(self.wanted):
+        for number in self.wanted:
             if number == 0:
                 handle = self.layers[0].register_forward_pre_hook(self._before_first, with_kwargs=True)
             else:
@@ -36,6 +40,9 @@ class Capture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+        if self.may_skip and kind is None:
+            for number in self.wanted[1:]:
+                self.hidden.setdefault(number, self.hidden[number - 1])
 
     def _before_first(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._keep(0, args[0] if args else kwargs["hidden_states"])

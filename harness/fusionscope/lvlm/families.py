@@ -1,5 +1,5 @@
 """Importing this module registers every adapter."""
 
-from fusionscope.lvlm import llava
+from fusionscope.lvlm import fuyu, gemma, instructblip, llava, mllama, qwen, stream
 
-__all__ = ["llava"]
+__all__ = ["fuyu", "gemma", "instructblip", "llava", "mllama", "qwen", "stream"]

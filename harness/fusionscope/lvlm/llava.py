@@ -18,7 +18,7 @@ class LlavaAdapter(Adapter):
         return [self.model.model.vision_tower]
 
     def process(self, images: Sequence[object]) -> list[Features]:
-        pixels = self.processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        pixels = self._processed(images)["pixel_values"]
         return [{"pixel_values": one[None]} for one in pixels]
 
     def look(self, pixels: Sequence[Features]) -> list[Features]:

@@ -182,7 +182,7 @@ class LVLM:
             edit: Changes the input embeddings [N, S, D] before the decoder reads them.
         """
         embeds = self.adapter.embed(batch)
-        with Capture(self.adapter.layers, layers, columns) as capture:
+        with Capture(self.adapter.layers, layers, columns, self.adapter.may_skip_layers) as capture:
             self.adapter.run(embeds if edit is None else edit(embeds), batch)
         return capture.hidden
 
@@ -192,7 +192,8 @@ class LVLM:
 
     def final_norm(self, hidden: Tensor) -> Tensor:
         """The model's norm before its head, where that norm lies."""
-        return self.adapter.final_norm(hidden.to(execution_device(self.adapter.final_norm)))
+        normed: Tensor = self.adapter.final_norm(hidden.to(execution_device(self.adapter.final_norm)))
+        return normed
 
     def head(self, hidden: Tensor) -> Tensor:
         """The model's head, where it lies."""

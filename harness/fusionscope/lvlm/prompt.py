@@ -15,10 +15,12 @@ class Prompt:
     """A conversation up to the place where the model answers.
 
     Args:
+        text: The user's turn.
         ids: Token ids; `IMAGE` once where the image enters.
         candidates: Token ids of each candidate as they follow ``ids``.
     """
 
+    text: str
     ids: tuple[int, ...]
     candidates: tuple[tuple[int, ...], ...]
 
@@ -31,13 +33,19 @@ class Chat:
         tokenizer: A transformers tokenizer.
         template: The chat template (Jinja).
         image_text: What the template writes where the image enters.
-        image_id: The token id of ``image_text``.
+        image_id: The token id that stands once for the image in ``image_frame``.
+        image_frame: What a family puts in the place of ``image_text`` before it tokenizes; the same by default.
+        special: Whether the tokenizer adds its start token; None where it does unless the template wrote it.
+        image_apart: The image comes first and the rest is tokenized as a text of its own.
     """
 
     tokenizer: Any
     template: str
     image_text: str
     image_id: int
+    image_frame: str = ""
+    special: bool | None = None
+    image_apart: bool = False
 
     def render(self, text: str, answer: str | None = None) -> str:
         """The conversation as a string: up to the answer, or with the answer given."""
@@ -52,9 +60,11 @@ class Chat:
 
     def encode(self, rendered: str) -> list[int]:
         """Token ids with `IMAGE` for the image; the start token is not doubled where the template writes it."""
-        return self._with_image(
-            self.tokenizer(rendered, add_special_tokens=self._adds_special(rendered))["input_ids"], rendered
-        )
+        self._check_image(rendered)
+        if self.image_apart:
+            return [IMAGE, *self._tokens(rendered.removeprefix(self.image_text))["input_ids"]]
+        ids = self._tokens(self._framed(rendered))["input_ids"]
+        return [IMAGE if token == self.image_id else int(token) for token in ids]
 
     def prompt(self, text: str, candidates: Sequence[str]) -> Prompt:
         """Tokens of a question and of what may follow it.
@@ -67,7 +77,7 @@ class Chat:
             InputError: The template does not write the image exactly once, or a candidate has no tokens of its own.
         """
         rendered = self.render(text)
-        opened = rendered + self._joint(candidates[0])
+        opened = rendered + self.joint(candidates[0])
         ids = self.encode(opened)
         full = [self.encode(opened + candidate) for candidate in candidates]
         # A blank before the answer may belong to the answer's first token: then the prompt ends before it.
@@ -80,29 +90,34 @@ class Chat:
                     "a candidate needs at least one token to be scored",
                     "check the candidate for blanks, and the tokenizer for how it strips them",
                 )
-        return Prompt(ids=tuple(ids[:keep]), candidates=tails)
+        return Prompt(text=text, ids=tuple(ids[:keep]), candidates=tails)
 
-    def _joint(self, answer: str) -> str:
+    def joint(self, answer: str) -> str:
         """What the template writes between the generation prompt and an answer: a blank, or nothing."""
         answered, opened = self.render("", answer), self.render("")
         rest = answered[len(opened) :] if answered.startswith(opened) else ""
         before, found, _ = rest.partition(answer.strip())
         return before if found and not before.strip() else ""
 
-    def _adds_special(self, rendered: str) -> bool:
+    def _tokens(self, text: str, **settings: Any) -> Any:
         start = self.tokenizer.bos_token
-        return not (start and rendered.startswith(start))
+        written = bool(start) and text.startswith(start)
+        return self.tokenizer(
+            text, add_special_tokens=not written if self.special is None else self.special, **settings
+        )
 
-    def _with_image(self, ids: Sequence[int], rendered: str) -> list[int]:
-        found = [IMAGE if token == self.image_id else int(token) for token in ids]
-        if found.count(IMAGE) != 1:
+    def _framed(self, rendered: str) -> str:
+        return rendered.replace(self.image_text, self.image_frame or self.image_text, 1)
+
+    def _check_image(self, rendered: str) -> None:
+        found = rendered.count(self.image_text)
+        if found != 1:
             raise InputError(
-                f"{found.count(IMAGE)} images in the conversation {_short(rendered)!r}",
+                f"{found} images in the conversation {_short(rendered)!r}",
                 f"the probe asks about one image, which the template marks by {self.image_text!r}",
                 f"use a chat template that writes {self.image_text!r} once for {{'type': 'image'}}, and keep it out of"
                 " the question's text",
             )
-        return found
 
     def span(self, text: str, part: str) -> tuple[int, int] | None:
         """Start and end (exclusive) in the ids of the prompt for ``text`` of one part of that text.
@@ -110,15 +125,14 @@ class Chat:
         None where the tokenizer reports no character offsets or the template does not write the part as it is.
         """
         rendered = self.render(text)
-        start = rendered.find(part)
+        body = rendered.removeprefix(self.image_text) if self.image_apart else self._framed(rendered)
+        start, before = body.find(part), int(self.image_apart)
         if start < 0 or not part or not getattr(self.tokenizer, "is_fast", False):
             return None
         end = start + len(part)
-        offsets = self.tokenizer(
-            rendered, add_special_tokens=self._adds_special(rendered), return_offsets_mapping=True
-        )["offset_mapping"]
+        offsets = self._tokens(body, return_offsets_mapping=True)["offset_mapping"]
         inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start]
-        return (inside[0], inside[-1] + 1) if inside else None
+        return (inside[0] + before, inside[-1] + 1 + before) if inside else None
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

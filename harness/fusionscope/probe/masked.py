@@ -107,6 +107,12 @@ def without_image(job: _Setting) -> Callable[[int], tuple[Tensor, Rows]]:
         return lambda draw: (run_pairs(job.passes, job.images, bare, job.pairs), bare)
     if mask == "other":
         return lambda draw: (run_pairs(job.passes, job.images, job.rows, _others(job, draw, column=0)), job.rows)
+    if not job.lvlm.adapter.image_states:
+        raise InputError(
+            f"mask={mask!r} for a model of type {job.lvlm.adapter.model.config.model_type!r}",
+            "its image embeddings depend on the question, so noise in their place would remove both",
+            "use mask='remove' or 'other', or better design='crossed', which masks nothing",
+        )
     states = {name: moments(image[name] for image in job.images) for name in job.lvlm.adapter.image_states}
 
     def run(draw: int) -> tuple[Tensor, Rows]:

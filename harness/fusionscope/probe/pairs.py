@@ -4,7 +4,7 @@ Shapes: N pairs, R rows per question, T reads per row, C target tokens per read,
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -98,17 +98,20 @@ def _cell(
 
 
 def _run(passes: Passes, rows: Rows, cells: Sequence[_Cell], change: Exchange, _at_once: int) -> Tensor:
+    adapter, which = passes.lvlm.adapter, [cell.row for cell in cells]
     batch = stack(
         [cell.ids for cell in cells],
         [cell.positions for cell in cells],
-        pad_id=passes.lvlm.adapter.pad_id,
+        pad_id=adapter.pad_id,
         side=passes.side,
         images=[cell.image for cell in cells if cell.image is not None],
+        texts=rows.texts_of(which) if adapter.image_reads_question else (),
     )
     ends = torch.tensor([start + len(cell.ids) for start, cell in zip(batch.starts, cells, strict=True)])
-    which = torch.tensor([cell.row for cell in cells])
+    columns = ends[:, None] + rows.reads[which]
+    batch = replace(batch, answers=columns.amin(-1) + 1)
     edit = None if change.question is None else partial(_edit, cells, batch, change.question)
-    hidden = passes.lvlm.read(batch, passes.layers, ends[:, None] + rows.reads[which], edit)
+    hidden = passes.lvlm.read(batch, passes.layers, columns, edit)
     passes.tokens[0] += sum(len(cell.ids) for cell in cells)
     logprob = passes.logprob(hidden, rows.targets[which])
     return logprob.reshape(len(passes.layers), -1, rows.per_question, *logprob.shape[2:])

@@ -137,17 +137,22 @@ class Passes:
             [plan.tail_positions[r] for r in which],
             pad_id=self.lvlm.adapter.pad_id,
             prefix=len(plan.prefix),
-            side=self.side,
+            # Padding between prefix and question would take up room in a sliding window.
+            side="right" if plan.prefix and self.lvlm.adapter.slides else self.side,
         )
+        ends = torch.tensor([start + len(plan.tails[r]) for start, r in zip(one.starts, which, strict=True)])
+        columns = ends[:, None] + rows.reads[which.start : which.stop]
         batch = Batch(
             ids=one.ids.repeat(n, 1),
             positions=_repeat_rows(one.positions, n),
             mask=None if one.mask is None else one.mask.repeat(n, 1),
             images=() if cache is not None else [image for image in images for _ in which],
+            sight=() if cache is None else [image for image in images for _ in which],
             cache=None if cache is None else repeat_cache(cache, len(which)),
+            starts=one.starts * n,
+            answers=(columns.amin(-1) + 1).repeat(n),
+            texts=rows.texts_of(which) * n if self.lvlm.adapter.image_reads_question else (),
         )
-        ends = torch.tensor([start + len(plan.tails[r]) for start, r in zip(one.starts, which, strict=True)])
-        columns = ends[:, None] + rows.reads[which.start : which.stop]
         hidden = self.lvlm.read(batch, self.layers, columns.repeat(n, 1))
         targets = rows.targets[which.start : which.stop].repeat(n, 1, 1)
         return self.logprob(hidden, targets).reshape(len(self.layers), n, len(which), *targets.shape[1:])

@@ -30,6 +30,7 @@ class Rows:
         targets: int64 [R, T, C], the tokens whose probability is read there.
         real: bool [R, T], False where a row has fewer reads than T.
         n_questions: B.
+        texts: The user's turn of each question.
     """
 
     ids: tuple[tuple[int, ...], ...]
@@ -38,11 +39,16 @@ class Rows:
     targets: Tensor
     real: Tensor
     n_questions: int
+    texts: tuple[str, ...]
 
     @property
     def per_question(self) -> int:
         """Rows per question."""
         return len(self.ids) // self.n_questions
+
+    def texts_of(self, rows: Sequence[int]) -> list[str]:
+        """The user's turn of each of some rows."""
+        return [self.texts[int(self.question[row])] for row in rows]
 
     def fold(self, logprob: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of target tokens to candidates.
@@ -91,6 +97,7 @@ def build_rows(prompts: Sequence[Prompt], scoring: Scoring = "auto") -> Rows:
         targets=torch.tensor([[[tail[0] for tail in prompt.candidates]] for prompt in prompts]),
         real=torch.ones(len(prompts), 1, dtype=torch.bool),
         n_questions=len(prompts),
+        texts=tuple(prompt.text for prompt in prompts),
     )
 
 
@@ -119,6 +126,7 @@ def _sequence_rows(prompts: Sequence[Prompt]) -> Rows:
         targets=targets,
         real=real,
         n_questions=len(prompts),
+        texts=tuple(prompt.text for prompt in prompts),
     )
 
 

@@ -1,0 +1,58 @@
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: any resolution, positions in time, height and width."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionscope.lvlm.adapter import Features, register
+from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.stream import StreamAdapter, flat
+
+
+@register("qwen2_vl", "qwen2_5_vl")
+class QwenAdapter(StreamAdapter):
+    """Positions are given explicitly, so the ``rope_deltas`` that the model remembers are neither read nor changed."""
+
+    image_text = "<|image_pad|>"
+    tower, connector = "visual", ""
+    kept = ("image_grid_thw",)
+
+    def positions(self, ids: Sequence[int], image: Features | None) -> Tensor:
+        tokens = torch.tensor([ids])
+        here = tokens == self.image_token_id
+        if image is None or not bool(here.any()):
+            return torch.arange(len(ids)).expand(3, -1)
+        found: Tensor = self.model.model.get_rope_index(
+            input_ids=tokens, mm_token_type_ids=here.int(), image_grid_thw=image["image_grid_thw"].cpu()
+        )[0]
+        return found[:, 0]
+
+    def shape_key(self, features: Features) -> tuple[int, ...]:
+        return tuple(features["image_grid_thw"].flatten().tolist())
+
+
+@register("qwen3_vl")
+class Qwen3VLAdapter(QwenAdapter):
+    """Qwen3-VL: features of several vision layers are added to the first decoder layers at the image's tokens."""
+
+    image_states = ("embeddings", "deepstack")
+
+    def _look_at(self, pixels: Features) -> Features:
+        seen = self.encode(pixels)
+        return {
+            "embeddings": flat(seen.pooler_output),
+            "deepstack": torch.stack([flat(level) for level in seen.deepstack_features]),
+            "image_grid_thw": pixels["image_grid_thw"],
+        }
+
+    def run(self, embeds: Tensor, batch: Batch) -> Any:
+        extra: dict[str, Any] = {}
+        if batch.images:
+            levels = torch.cat([image["deepstack"] for image in batch.images], dim=1)
+            extra = {
+                "visual_pos_masks": batch.ids.to(embeds.device) == self.image_token_id,
+                "deepstack_visual_embeds": list(levels),
+            }
+        return self._decode(embeds, batch, **extra)
