@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fusionscope.cli import probe
 from fusionscope.errors import FusionscopeError
 
 _LIGHTNING = ("fit", "validate", "test", "predict")
@@ -39,9 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every stage")
     run.set_defaults(call=_run)
 
-    report = commands.add_parser("report", help="draw the figures of a run and print its table")
-    report.add_argument("run_dir")
+    probe.add_arguments(commands.add_parser("probe", help="probe checkpoints and models after training; resumes"))
+
+    report = commands.add_parser("report", help="draw the page and the figures of a run and print its table")
+    report.add_argument("run_dir", help="a directory with records.jsonl: of a run, a probe sweep or a profile")
     report.set_defaults(call=_report)
+
+    board = commands.add_parser("tensorboard", help="rebuild the event files of a run from its records")
+    board.add_argument("run_dir", help="a directory with records.jsonl")
+    board.set_defaults(call=_tensorboard)
 
     for name in _LIGHTNING:
         commands.add_parser(name, help=f"LightningCLI {name} with one YAML file: fusionscope {name} --config X.yaml")
@@ -58,4 +65,17 @@ def _report(options: argparse.Namespace) -> int:
     from fusionscope.study import report
 
     print(report(options.run_dir))
+    return 0
+
+
+def _tensorboard(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from fusionscope.records import Journey
+    from fusionscope.study.board import rebuild
+    from fusionscope.study.report import read_records
+
+    directory = Path(options.run_dir)
+    folder = rebuild(read_records(directory), directory, Journey.find(directory))
+    print(f"Rebuilt from {directory / 'records.jsonl'}: tensorboard --logdir {folder}")
     return 0

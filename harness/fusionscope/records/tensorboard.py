@@ -5,7 +5,7 @@ Tags, for each series (task, design, weights, estimator) of records:
 * ``pid <series>/<atom>`` and ``pid <series>/total``: the last layer's atoms, in bits: 5 tags
 * ``pid <series>/<atom> lower`` and ``... upper``: 95 % intervals, where there are standard errors: 8 tags
 * ``pid <series>/accuracy``, ``... without image``, ``... without text``, ``option mass``: at most 4 tags
-* ``pid layers <series>/<atom> layer NN``: 4 tags a layer
+* ``pid layers <series>/<atom> layer NN``: 4 tags a layer, for 17 layers at the most (records keep all)
 * ``pid depth <series>``: one image, a layer-by-step heatmap of each atom
 """
 
@@ -17,6 +17,8 @@ from fusionscope.records.heatmap import depth_heatmap
 from fusionscope.records.schema import ATOMS, Record
 
 Z_95 = 1.959963984540054
+MAX_LAYERS = 17
+"""Layers with curves of their own; deeper models show evenly spaced ones, and all layers in the heatmaps."""
 _SHARES = ("accuracy", "accuracy_without_image", "accuracy_without_text")
 
 
@@ -49,10 +51,22 @@ def layer_tag(series: tuple[str, str, str, str], atom: str, layer: int) -> str:
     return f"pid_layers_{series_name(series)}/{atom}_layer_{layer:02d}"
 
 
+def drawn_layers(n_layers: int) -> set[int]:
+    """Layers that get curves: all of a shallow model, else evenly spaced ones with the first and the last.
+
+    >>> sorted(drawn_layers(4)), len(drawn_layers(80)), {0, 80} <= drawn_layers(80)
+    ([0, 1, 2, 3, 4], 17, True)
+    """
+    if n_layers < MAX_LAYERS:
+        return set(range(n_layers + 1))
+    return {round(i * n_layers / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)}
+
+
 def draw_scalars(writer: SummaryWriter, records: Iterable[Record]) -> None:
     """Write the scalars of records, x = their step; what is NaN (unsolved, unknown) is left out."""
     for record in records:
-        for atom, value in record.atoms.items():
+        shown = record.layer in drawn_layers(record.n_layers)
+        for atom, value in record.atoms.items() if shown else ():
             _scalar(writer, layer_tag(record.series, atom, record.layer), value, record.step)
         if record.layer == record.n_layers:
             for name, value in _last_layer_numbers(record).items():
@@ -63,22 +77,26 @@ def draw_heatmaps(writer: SummaryWriter, records: Sequence[Record]) -> None:
     """Draw one layer-by-step heatmap of each atom for each series of records."""
     for series in dict.fromkeys(record.series for record in records):
         own = [record for record in records if record.series == series]
-        picture = depth_heatmap(own, title=series_name(series))
-        writer.add_image(
-            f"pid_depth_{series_name(series)}", picture, max(record.step for record in own), dataformats="HWC"
-        )
-
-
-def draw_layout(writer: SummaryWriter, series: Iterable[tuple[str, str, str, str]]) -> None:
-    """Lay out the Custom Scalars page: for each series its four atoms in one chart, then each with its interval."""
-    layout: dict[str, dict[str, list[object]]] = {"The four atoms, in bits": {}, "With 95 % intervals": {}}
-    for one in series:
-        name = series_name(one)
-        layout["The four atoms, in bits"][name] = ["Multiline", [tag(one, atom) for atom in ATOMS]]
+        step = max(record.step for record in own)
+        vmax = max([1e-3, *(v for record in own for v in record.atoms.values() if math.isfinite(v))])
         for atom in ATOMS:
-            tags = [tag(one, atom), tag(one, f"{atom}_lower"), tag(one, f"{atom}_upper")]
-            layout["With 95 % intervals"][f"{name}: {atom}"] = ["Margin", tags]
-    writer.add_custom_scalars(layout)
+            picture = depth_heatmap(own, atom, vmax=vmax)
+            writer.add_image(f"pid_depth_{series_name(series)}/{atom}", picture, step, dataformats="HWC")
+
+
+def draw_layout(writer: SummaryWriter, records: Sequence[Record]) -> None:
+    """Lay out the Custom Scalars page: the four atoms of each series in one chart, then each atom with its interval."""
+    together: dict[str, list[object]] = {}
+    intervals: dict[str, list[object]] = {}
+    for series in dict.fromkeys(record.series for record in records):
+        name = series_name(series)
+        together[name] = ["Multiline", [tag(series, atom) for atom in ATOMS]]
+        known = {atom for record in records if record.series == series for atom in record.standard_errors}
+        for atom in (atom for atom in ATOMS if atom in known):
+            tags = [tag(series, atom), tag(series, f"{atom}_lower"), tag(series, f"{atom}_upper")]
+            intervals[f"{name}: {atom}"] = ["Margin", tags]
+    layout = {"The four atoms, in bits": together, "With 95 % intervals": intervals}
+    writer.add_custom_scalars({title: charts for title, charts in layout.items() if charts})
 
 
 def _last_layer_numbers(record: Record) -> dict[str, float]:

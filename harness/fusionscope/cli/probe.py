@@ -1,0 +1,156 @@
+"""``fusionscope probe``: checkpoints x tasks x designs after training, resumable."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fusionscope.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments; imports nothing heavy."""
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE",
+        help="a run directory, .ckpt files, Hugging Face or adapter directories, hub names, globs; or NAME=SOURCE",
+    )  # fmt: skip
+    parser.add_argument("--task", action="append", metavar="NAME", help="a held-out task; default: those of the run")
+    parser.add_argument(
+        "--task-set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every --task's loader"
+    )
+    parser.add_argument(
+        "--design", action="append", metavar="NAME", help="crossed, masked; default: the run's or task's"
+    )
+    parser.add_argument("--weights", metavar="NAMES", help="all, or names with commas")
+    parser.add_argument("--layers", metavar="LAYERS", help="all, last, or numbers with commas")
+    parser.add_argument("--estimator", metavar="NAME", help="default: the run's, or exact")
+    parser.add_argument(
+        "--out", metavar="DIR", help="where the records go; default: RUN/probes of one run, else probes"
+    )
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1, or auto to spread a large model")
+    parser.add_argument("--devices", metavar="A,B", help="several devices, a process on each")
+    parser.add_argument("--dtype", default="auto", help="dtype of Hugging Face models; default: as stored")
+    parser.add_argument("--batch-size", type=int, help="sequences per pass; default: found automatically")
+    parser.add_argument("--share", help=argparse.SUPPRESS)
+    parser.set_defaults(call=call)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Run the sweep, then draw its curves."""
+    from fusionscope.study.board import rebuild
+    from fusionscope.study.checkpoints import find_checkpoints
+    from fusionscope.study.models import default_device
+    from fusionscope.study.report import read_records
+    from fusionscope.study.sweep import merge, sweep, sweep_on
+
+    checkpoints = find_checkpoints(options.sources)
+    plan = _plan(options, checkpoints)
+    out = _out(options)
+    if options.devices:
+        sweep_on(options.devices.split(","), _command(options), out)
+    else:
+        if not options.share:
+            merge(out)
+        made = sweep(
+            checkpoints, plan, out, device=options.device or default_device(), dtype=options.dtype,
+            share=_share(options.share), say=lambda text: print(text, flush=True),
+        )  # fmt: skip
+        print(f"{made} probes made; the rest of {len(checkpoints)} checkpoints had their records", flush=True)
+    if not options.share:
+        print(f"Records: {out / 'records.jsonl'}\nCurves:  tensorboard --logdir {rebuild(read_records(out), out)}")
+    return 0
+
+
+def _plan(options: argparse.Namespace, checkpoints: Sequence[Any]) -> Any:
+    """What to measure: the command line's word, else what the run's own PIDCallback was told, else the defaults."""
+    from fusionscope.study.checkpoints import callback_settings
+    from fusionscope.study.sweep import Plan
+
+    told = next((found for c in reversed(checkpoints) if (found := callback_settings(c.config))), {})
+    if options.task:
+        tasks = [(name, settings_of(options.task_set)) for name in options.task]
+    else:
+        tasks = [_task(task) for task in told.get("tasks", [])]
+    if not tasks:
+        raise ConfigError(
+            "no task to probe", "these checkpoints name none themselves", "name one: --task sandbox/synergy"
+        )
+    settings = dict(told.get("probe_settings") or {})
+    if options.batch_size:
+        settings["batch_size"] = options.batch_size
+    designs = options.design or [told.get("design")]
+    weights = options.weights or told.get("weights") or "all"
+    layers = options.layers or told.get("layers") or "all"
+    return Plan(
+        tasks=tasks,
+        designs=designs,
+        weights=names_of(weights) if isinstance(weights, str) and weights != "all" else weights,
+        layers=layers_of(layers) if isinstance(layers, str) else layers,
+        estimator=options.estimator or told.get("estimator") or "exact",
+        settings=settings,
+    )
+
+
+def _task(task: Any) -> tuple[str, dict[str, Any]]:
+    return (task, {}) if isinstance(task, str) else (task["name"], dict(task.get("settings") or {}))
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def layers_of(text: str) -> str | tuple[int, ...]:
+    """``all``, ``last`` or numbers with commas.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    if text in ("all", "last"):
+        return text
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--layers {text}", "it is all, last or numbers", "such as --layers 0,16,-1") from error
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` pairs, the values read as YAML.
+
+    Raises:
+        ConfigError: A pair without ``=``.
+    """
+    import yaml
+
+    found = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"--task-set {pair}", "a setting is KEY=VALUE", "such as --task-set images=96")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def _out(options: argparse.Namespace) -> Path:
+    if options.out:
+        return Path(options.out)
+    one_run = len(options.sources) == 1 and (Path(options.sources[0]) / "journey.json").is_file()
+    return Path(options.sources[0]) / "probes" if one_run else Path("probes")
+
+
+def _share(text: str | None) -> tuple[int, int]:
+    number, _, workers = (text or "0/1").partition("/")
+    return int(number), int(workers)
+
+
+def _command(options: argparse.Namespace) -> list[str]:
+    """The same command for one worker."""
+    command = ["probe", *options.sources, "--out", str(_out(options)), "--dtype", options.dtype]
+    for flag, values in (("--task", options.task), ("--task-set", options.task_set), ("--design", options.design)):
+        command += [word for value in values or () for word in (flag, value)]
+    for flag, value in (
+        ("--weights", options.weights), ("--layers", options.layers), ("--estimator", options.estimator),
+        ("--batch-size", options.batch_size),
+    ):  # fmt: skip
+        command += [flag, str(value)] if value is not None else []
+    return command

@@ -1,0 +1,166 @@
+"""What can be probed after training: stage checkpoints, Hugging Face directories and names, adapters, whole runs."""
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from fusionscope.errors import ConfigError
+from fusionscope.records import Journey
+
+Kind = Literal["stage", "model", "adapter"]
+_STEP = re.compile(r"(?:step=|checkpoint-|step[-_]?)(\d+)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One set of weights and where its records belong.
+
+    Args:
+        path: A ``.ckpt`` file, a directory, or the name of a model on the hub.
+        kind: ``"stage"``: the trained weights of one of our stages. ``"model"``: a Hugging Face model. ``"adapter"``: a
+            peft adapter.
+        run: Name of the run in the records.
+        step: Optimizer steps since the run began.
+        stage: Name of the stage.
+        stage_step: Optimizer steps since the stage began.
+        baseline: Whether this was before the training under study.
+        config: The stage's ``config.yaml``, or None.
+        base: Where the base model is now, if not where the checkpoint says.
+    """
+
+    path: str
+    kind: Kind
+    run: str
+    step: int = 0
+    stage: str = ""
+    stage_step: int = 0
+    baseline: bool = False
+    config: Path | None = None
+    base: Path | None = None
+
+
+def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
+    """All checkpoints that the sources name, in order.
+
+    Args:
+        sources: Each a run directory, a ``.ckpt`` file, a Hugging Face or adapter directory, a hub name, or a glob;
+            ``NAME=SOURCE`` gives a model or an adapter the name that its records carry.
+
+    Raises:
+        ConfigError: A source that is none of these, or two checkpoints whose records could not be told apart.
+    """
+    found = [one for source in sources for one in _expand(source)]
+    places: dict[tuple[str, int, str], Checkpoint] = {}
+    for one in found:
+        other = places.setdefault((one.run, one.step, one.stage), one)
+        if other.path != one.path:
+            raise ConfigError(
+                f"{other.path} and {one.path} are both step {one.step} of {one.run!r}",
+                "records of one run and step could not be told apart",
+                "name them: probe FIRST=PATH SECOND=PATH",
+            )
+    return list(places.values())
+
+
+def _expand(source: str) -> list[Checkpoint]:
+    name, separator, rest = source.partition("=")
+    named = bool(separator) and not Path(source).exists() and "/" not in name
+    target = rest if named else source
+    if any(mark in target for mark in "*?["):
+        hits = sorted(glob.glob(target))
+        if not hits:
+            raise ConfigError(f"{target!r} matches nothing", "a glob must name some checkpoint", "correct the pattern")
+        return [one for hit in hits for one in _expand(f"{name}={hit}" if named else hit)]
+    found = _one(target)
+    return [replace(one, run=name) for one in found] if named else found
+
+
+def _one(target: str) -> list[Checkpoint]:
+    path = Path(target)
+    if path.suffix == ".ckpt":
+        return [_stage_checkpoint(path)]
+    if (path / "journey.json").is_file():
+        return _of_run(path)
+    if (path / "adapter_config.json").is_file():
+        return [Checkpoint(path=target, kind="adapter", **_name(path))]
+    if (path / "config.json").is_file():
+        return [Checkpoint(path=target, kind="model", **_name(path))]
+    if path.exists() or target.startswith((".", "/")) or target.count("/") > 1:
+        raise ConfigError(
+            f"{target} holds nothing to probe" if path.exists() else f"{target} does not exist",
+            "it must be a run directory (journey.json), a .ckpt file, a Hugging Face directory (config.json), an "
+            "adapter (adapter_config.json), a hub name or a glob",
+            "correct the path",
+        )
+    return [Checkpoint(path=target, kind="model", run=target)]
+
+
+def _name(path: Path) -> dict[str, Any]:
+    step = _STEP.search(path.name)
+    if step:
+        return {"run": path.resolve().parent.name, "step": int(step[1]), "stage_step": int(step[1])}
+    return {"run": path.resolve().name}
+
+
+def _of_run(directory: Path) -> list[Checkpoint]:
+    """The checkpoints of all stages of a run; the one to resume from is none of its own."""
+    journey = Journey.find(directory)
+    stages = journey.stages if journey else ()
+    found = [
+        _stage_checkpoint(path)
+        for stage in stages
+        for path in sorted((directory / stage.name / "checkpoints").glob("step=*.ckpt"))
+    ]
+    if not found:
+        raise ConfigError(
+            f"{directory} holds no checkpoints",
+            "a run keeps them in STAGE/checkpoints/step=*.ckpt if its recipe has ScheduledCheckpoint",
+            "add fusionscope.callbacks.ScheduledCheckpoint to the recipe's callbacks",
+        )
+    return found
+
+
+def _stage_checkpoint(path: Path) -> Checkpoint:
+    """A ``.ckpt`` file with its place in the journey, where it lies in one."""
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} does not exist", "a .ckpt file is a checkpoint of one of our stages", "correct the path"
+        )
+    match = _STEP.search(path.stem)
+    step = int(match[1]) if match else 0
+    folder = path.resolve().parent.parent
+    config = folder / "config.yaml" if (folder / "config.yaml").is_file() else None
+    journey = Journey.find(folder.parent)
+    names = [stage.name for stage in journey.stages] if journey else []
+    if journey is None or folder.name not in names:
+        run = f"{path.resolve().parent.name}/{path.stem}" if match is None else path.resolve().parent.name
+        return Checkpoint(path=str(path), kind="stage", run=run, step=step, stage_step=step, config=config)
+    index = names.index(folder.name)
+    base = journey.stage_directory(names[index - 1]) / "model" if index else None
+    return Checkpoint(
+        path=str(path),
+        kind="stage",
+        run=journey.name,
+        step=journey.stages[index].step_offset + step,
+        stage=folder.name,
+        stage_step=step,
+        baseline=bool(callback_settings(config).get("baseline", False)),
+        config=config,
+        base=base if base and base.is_dir() else None,
+    )
+
+
+def callback_settings(config: Path | None) -> dict[str, Any]:
+    """What a stage's PIDCallback was told, from the configuration that the stage kept; {} where there is none."""
+    if config is None:
+        return {}
+    callbacks = (yaml.safe_load(config.read_text()).get("trainer") or {}).get("callbacks") or []
+    for callback in callbacks:
+        if str(callback.get("class_path", "")).endswith(".PIDCallback"):
+            return dict(callback.get("init_args") or {})
+    return {}

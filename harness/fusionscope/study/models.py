@@ -1,0 +1,127 @@
+"""Models of checkpoints, one after the other: a base is loaded once, then only the weights that change."""
+
+import os
+from typing import Any
+
+import torch
+import yaml
+
+from fusionscope.errors import DataError
+from fusionscope.lvlm import LVLM
+from fusionscope.stages import LoraSettings, PartConfig, VLMStage
+from fusionscope.study.checkpoints import Checkpoint
+
+_KEY = "fusionscope"
+
+
+class Models:
+    """Loads checkpoints; keeps the last base.
+
+    Args:
+        device: Where models go, or ``"auto"`` to spread a large one.
+        dtype: Dtype of Hugging Face models; ``"auto"`` is the stored one. Stage checkpoints keep their stage's.
+    """
+
+    def __init__(self, *, device: str = "cpu", dtype: str = "auto") -> None:
+        self.device, self.dtype = device, dtype
+        self.loads = 0
+        self._key: tuple[Any, ...] | None = None
+        self._stage: VLMStage | None = None
+        self._lvlm: LVLM | None = None
+        self._base: Any = None
+
+    def load(self, checkpoint: Checkpoint) -> LVLM:
+        """The model with a checkpoint's weights; the one handed out before holds them too from now on.
+
+        Raises:
+            DataError: A file that no stage of ours saved, or weights of another base.
+        """
+        loaders = {"stage": self._load_stage, "model": self._load_model, "adapter": self._load_adapter}
+        return loaders[checkpoint.kind](checkpoint)
+
+    def _load_model(self, checkpoint: Checkpoint) -> LVLM:
+        key = ("model", checkpoint.path)
+        if self._key != key or self._lvlm is None:
+            self._forget()
+            self._lvlm = self._from_pretrained(checkpoint.path)
+            self._key = key
+        return self._lvlm
+
+    def _load_adapter(self, checkpoint: Checkpoint) -> LVLM:
+        from peft import PeftConfig, PeftModel
+
+        name = str(PeftConfig.from_pretrained(checkpoint.path).base_model_name_or_path)
+        key = ("adapter", name)
+        if self._key != key or self._lvlm is None:
+            self._forget()
+            self._lvlm = self._from_pretrained(name)
+            self._base, self._key = self._lvlm.model, key
+        elif isinstance(self._lvlm.model, PeftModel):
+            self._base = self._lvlm.model.unload()
+        self._lvlm.model = PeftModel.from_pretrained(self._base, checkpoint.path).eval()
+        return self._lvlm
+
+    def _load_stage(self, checkpoint: Checkpoint) -> LVLM:
+        saved = torch.load(checkpoint.path, map_location="cpu", weights_only=True, mmap=True)
+        if _KEY not in saved:
+            raise DataError(
+                f"{checkpoint.path} was not saved by a fusionscope stage",
+                "it doesn't say which base model its weights belong to",
+                "give a Hugging Face directory, or a checkpoint that a stage has saved",
+            )
+        about = saved[_KEY]
+        key = ("stage", about["base"], about["base_hash"], repr(about["parts"]), repr(about["lora"]), checkpoint.config)
+        if self._key != key or self._stage is None:
+            self._forget()
+            self._stage = _build(checkpoint, about)
+            self._stage.configure_model()
+            self._stage.to(self.device)
+            self.loads += 1
+            self._key = key
+        self._stage.on_load_checkpoint(saved)
+        self._stage.load_state_dict(saved["state_dict"])
+        self._stage.eval()
+        return self._stage.lvlm
+
+    def _from_pretrained(self, name: str) -> LVLM:
+        self.loads += 1
+        where = {"device_map": "auto"} if self.device == "auto" else {}
+        lvlm = LVLM.from_pretrained(name, dtype=self.dtype, **where)
+        lvlm.model.eval()
+        if self.device != "auto":
+            lvlm.model.to(self.device)
+        return lvlm
+
+    def _forget(self) -> None:
+        """Free the present model before the next is loaded: two might not fit."""
+        self._key = self._stage = self._lvlm = self._base = None
+
+
+def _build(checkpoint: Checkpoint, about: dict[str, Any]) -> VLMStage:
+    """The stage that a checkpoint belongs to: by its configuration, or by what the checkpoint itself says."""
+    if checkpoint.config is None:
+        parts: dict[str, Any] = {name: PartConfig(**part) for name, part in about["parts"].items()}
+        return VLMStage(str(checkpoint.base or about["base"]), **parts, lora=LoraSettings(**about["lora"]))
+    from jsonargparse import ArgumentParser
+
+    config = yaml.safe_load(checkpoint.config.read_text())
+    model = config["model"]
+    if "model" in model.get("init_args", {}) and checkpoint.base is not None:
+        model["init_args"]["model"] = os.fspath(checkpoint.base)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(VLMStage, "model")
+    # A stage without a seed of its own takes the global one, which `fusionscope fit` sets before it builds the model.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed(config))
+        stage: VLMStage = parser.instantiate_classes(parser.parse_object({"model": model})).model
+    return stage
+
+
+def _seed(config: dict[str, Any]) -> int:
+    seed = config.get("seed_everything", 0)
+    return int(seed) if not isinstance(seed, bool) and seed is not None else 0
+
+
+def default_device() -> str:
+    """The first GPU, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
