@@ -25,7 +25,7 @@ import batch_reference
 import torch
 from torch import Tensor
 
-from fusionscope.pid import BatchEstimator, gates, pid_crossed, pid_from_joint
+from fusionscope.pid import BatchEstimator, gates, pid_crossed, pid_from_joint, pid_from_posteriors
 
 DIT_SECONDS = 30
 Row = tuple[str, str, str, str]
@@ -176,15 +176,32 @@ def crossed(device: str) -> Iterator[Row]:
     generator = torch.Generator().manual_seed(3)
     conditionals = torch.softmax(2 * torch.randn(33, 64, 64, 4, generator=generator, dtype=torch.float64), -1)
     conditionals = conditionals.to(device)
+    clock = time.perf_counter if device == "cuda" else time.process_time
     if device == "cuda":
         pid_crossed(conditionals[:2], standard_errors=True)
         torch.cuda.synchronize()
-    start = time.perf_counter() if device == "cuda" else time.process_time()
+    start = clock()
     result = pid_crossed(conditionals, standard_errors=True)
     gap = float((result.union_upper - result.union_lower).max())
-    seconds = (time.perf_counter() if device == "cuda" else time.process_time()) - start
+    seconds = clock() - start
     note = f"certified gap at most {gap:.1e} bits, standard errors: {'yes' if result.standard_errors else 'no'}"
     yield f"crossed, 33 layers of 64x64x4, {device}", f"{seconds:.2f} s", "", note
+
+
+def paired(device: str, layers: int = 33) -> Iterator[Row]:
+    """Spread-out posteriors of 1,024 samples, four answers: far from any small number of cells."""
+    generator = torch.Generator().manual_seed(4)
+    own, other = torch.randn(2, layers, 1024, 4, generator=generator, dtype=torch.float64).to(device)
+    posteriors = [torch.softmax(scores, -1) for scores in (1.5 * (own + other), 1.5 * own, 1.2 * other)]
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    if device == "cuda":
+        pid_from_posteriors(*(p[:2] for p in posteriors))
+        torch.cuda.synchronize()
+    start = clock()
+    result = pid_from_posteriors(*posteriors)
+    gap = float((result.union_upper - result.union_lower).max())
+    note = f"certified width at most {gap:.4f} bits, {int((~result.converged).sum())} layers wider than asked"
+    yield f"paired, {layers} layers of 1,024 samples, K = 4, {device}", f"{clock() - start:.1f} s", "", note
 
 
 def gpu(joints: int = 4096) -> Iterator[Row]:
@@ -206,6 +223,7 @@ def gpu(joints: int = 4096) -> Iterator[Row]:
         note = f"{int((~result.converged).sum())} failures; CPU and GPU differ by {off:.1e} at a gap of 1e-10"
         yield name, f"{1e3 * seconds / len(p):.4f} ms", "", note
     yield from crossed("cuda")
+    yield from paired("cuda")
 
 
 def samples(name: str, n: int) -> tuple[Tensor, ...]:
@@ -264,6 +282,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "gates": gate_errors,
     "dit": dit_rows,
     "crossed": lambda: crossed("cpu"),
+    "paired": lambda: paired("cpu"),
     "batch": batch,
     "gpu": gpu,
 }

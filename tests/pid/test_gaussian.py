@@ -32,7 +32,7 @@ def information(h1: Tensor, h2: Tensor, s: Tensor) -> Tensor:
     return (torch.logdet(noise.double() + h @ h.T) - torch.logdet(noise.double())) / 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), d1=st.integers(1, 4), d2=st.integers(1, 4))
 def test_a_scalar_target_gives_the_smaller_information(seed: int, d1: int, d2: int) -> None:
     result = GaussianPID().from_covariance(random_covariance(seed, d1 + d2 + 1), sizes=(d1, d2, 1))
@@ -41,7 +41,7 @@ def test_a_scalar_target_gives_the_smaller_information(seed: int, d1: int, d2: i
     assert result.converged
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6), d1=st.integers(1, 4), d2=st.integers(1, 4), dy=st.integers(1, 4))
 def test_identities_signs_and_swap(seed: int, d1: int, d2: int, dy: int) -> None:
     covariance = random_covariance(seed, d1 + d2 + dy)
@@ -126,14 +126,14 @@ def test_hundreds_of_dimensions_and_layers() -> None:
 
 def test_bias_correction_centres_the_informations() -> None:
     generator = torch.Generator().manual_seed(2)
-    draws = torch.randn(150, 60, 12, generator=generator, dtype=torch.float64)
-    target = draws[..., :2] + draws[..., 10:]
+    draws = torch.randn(80, 40, 11, generator=generator, dtype=torch.float64)
+    target = draws[..., :1] + draws[..., 10:]
     plain = GaussianPID(tolerance=0.1).estimate(draws[..., :5], draws[..., 5:10], target)
     corrected = GaussianPID(tolerance=0.1, bias_correction=True).estimate(draws[..., :5], draws[..., 5:10], target)
-    for field, truth in (("total", 1.0), ("information_vision", 1.0), ("information_language", 0.0)):
-        mean, error = getattr(corrected, field).mean(), getattr(corrected, field).std() / math.sqrt(150)
+    for field, truth in (("total", 0.5), ("information_vision", 0.5), ("information_language", 0.0)):
+        mean, error = getattr(corrected, field).mean(), getattr(corrected, field).std() / math.sqrt(80)
         assert abs(float(mean) - truth) < 4 * float(error)
-        assert float(getattr(plain, field).mean()) > truth + 0.1
+        assert float(getattr(plain, field).mean()) > truth + 0.05
 
 
 def test_log_determinant_bias_is_that_of_wishart_draws() -> None:
