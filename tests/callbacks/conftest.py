@@ -16,7 +16,7 @@ def tiny_llava(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def task():
-    return load_task("sandbox/synergy", images=24)
+    return load_task("sandbox/synergy", images=48)
 
 
 class Foreign(L.LightningModule):

@@ -100,7 +100,7 @@ def test_scalars_and_pictures_are_in_the_trainers_tensorboard(fit, callback, tmp
     for atom in ATOMS:
         assert [event.step for event in events.Scalars(f"pid_{name}/{atom}")] == [0, 4, 8]
         assert len(events.Scalars(f"pid_layers_{name}/{atom}_layer_02")) == 3
-    assert events.Images(f"pid_depth_{name}")
+    assert {f"pid_depth_{name}/{atom}" for atom in ATOMS} == set(events.Tags()["images"])
     assert "custom_scalars__config__" in events.Tags()["tensors"]
     records = [r for r in RecordFile(tmp_path / "tb" / "records.jsonl").read() if r.layer == r.n_layers]
     drawn = [event.value for event in events.Scalars(f"pid_{name}/synergy")]

@@ -58,7 +58,7 @@ class Sinks:
         records = [record for record in self.file.read() if record.run == self.run and record.step <= step]
         if records:
             draw_heatmaps(self.writer, records)
-            draw_layout(self.writer, dict.fromkeys(record.series for record in records))
+            draw_layout(self.writer, records)
             self.writer.flush()
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionscope.records.schema import ATOMS, Record
+from fusionscope.records.schema import Record
 
 TITLES = {
     "redundancy": "redundancy R",
@@ -44,12 +44,13 @@ def draw_grid(axes: Any, records: Sequence[Record], atom: str, *, vmax: float) -
     return mesh
 
 
-def depth_heatmap(records: Sequence[Record], *, title: str) -> NDArray[np.uint8]:
-    """Four layer-by-step heatmaps, one an atom, on one colour scale from 0 bits.
+def depth_heatmap(records: Sequence[Record], atom: str, *, vmax: float) -> NDArray[np.uint8]:
+    """A layer-by-step heatmap of one atom, lettered for the size at which TensorBoard shows pictures.
 
     Args:
         records: Records of one series.
-        title: What to write above.
+        atom: Which atom.
+        vmax: The end of the colour scale, which begins at 0, in bits.
 
     Returns:
         uint8 [height, width, 3].
@@ -57,15 +58,11 @@ def depth_heatmap(records: Sequence[Record], *, title: str) -> NDArray[np.uint8]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, 4.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.4, 3.0), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    finite = [value for record in records for value in record.atoms.values() if np.isfinite(value)]
-    axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    for cell, atom in zip(axes.flat, ATOMS, strict=True):
-        mesh = draw_grid(cell, records, atom, vmax=max([*finite, 1e-3]))
-    figure.colorbar(mesh, ax=axes, label="bits", shrink=0.9)
-    figure.supxlabel("optimizer step of each probe", fontsize=8)
-    figure.supylabel("layer", fontsize=8)
-    figure.suptitle(title, fontsize=9)
+    axes = figure.subplots()
+    figure.colorbar(draw_grid(axes, records, atom, vmax=vmax), ax=axes)
+    axes.set_xlabel("optimizer step of each probe", fontsize=8)
+    axes.set_ylabel("layer", fontsize=8)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

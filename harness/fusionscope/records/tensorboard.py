@@ -6,7 +6,7 @@ Tags, for each series (task, design, weights, estimator) of records:
 * ``pid <series>/<atom> lower`` and ``... upper``: 95 % intervals, where there are standard errors: 8 tags
 * ``pid <series>/accuracy``, ``... without image``, ``... without text``, ``option mass``: at most 4 tags
 * ``pid layers <series>/<atom> layer NN``: 4 tags a layer, for 17 layers at the most (records keep all)
-* ``pid depth <series>``: one image, a layer-by-step heatmap of each atom
+* ``pid depth <series>/<atom>``: 4 images, layer-by-step heatmaps
 """
 
 import math
