@@ -14,7 +14,7 @@ falling mu, by conjugate gradients; at the optimum for mu the interval is at mos
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,13 +67,12 @@ def solve_union(h1: Tensor, h2: Tensor, *, tolerance: float) -> GaussianUnion:
     """
     if h1.shape[0] > h2.shape[0]:
         swapped = solve_union(h2, h1, tolerance=tolerance)
-        return GaussianUnion(
-            lower=swapped.lower, upper=swapped.upper, correlation=swapped.correlation.T,
-            gradient_norm=swapped.gradient_norm, steps=swapped.steps,
-        )  # fmt: skip
+        return replace(swapped, correlation=swapped.correlation.T)
     problem = _Problem(h1, h2)
     s = torch.zeros(h1.shape[0], h2.shape[0], dtype=h1.dtype, device=h1.device)
     best = problem.interval(s, 0)
+    for candidate in _degradations(h1, h2):
+        best = _tighter(best, problem.interval(candidate, 0))
     mu, steps = 0.1, 0
     while mu * s.shape[0] > tolerance / 50 and best.upper - best.lower > tolerance:
         for _ in range(_NEWTON_STEPS):
@@ -81,13 +80,29 @@ def solve_union(h1: Tensor, h2: Tensor, *, tolerance: float) -> GaussianUnion:
             steps += 1
             if decrement < 1e-4 * mu:
                 break
-        now = problem.interval(s, steps)
-        best = GaussianUnion(
-            lower=max(best.lower, now.lower), upper=min(best.upper, now.upper), correlation=now.correlation,
-            gradient_norm=now.gradient_norm, steps=steps,
-        )  # fmt: skip
+        best = _tighter(best, problem.interval(s, steps))
         mu *= _MU_FALL
     return best
+
+
+def _tighter(best: GaussianUnion, now: GaussianUnion) -> GaussianUnion:
+    """The better bound of each side; the correlation that attains the upper one."""
+    leader = now if now.upper <= best.upper else best
+    return replace(leader, lower=max(best.lower, now.lower), steps=now.steps)
+
+
+def _degradations(h1: Tensor, h2: Tensor) -> list[Tensor]:
+    """The correlations that are optimal where one channel is a noisier version of the other.
+
+    Always so for a scalar target, where this gives Barrett's closed form.
+    """
+    if not h1.numel() or not h2.numel():
+        return []
+    found = []
+    for s in (h1 @ torch.linalg.pinv(h2), (h2 @ torch.linalg.pinv(h1)).T):
+        u, values, vt = torch.linalg.svd(s, full_matrices=False)
+        found.append(u @ (values.clamp(max=1 - 1e-10)[:, None] * vt))
+    return found
 
 
 class _Problem:
