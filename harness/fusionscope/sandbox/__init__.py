@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from fusionscope.sandbox.data import Captions, Instructions
     from fusionscope.sandbox.model import build_model, build_processor, write
     from fusionscope.sandbox.oracle import model_pid, world_pid
+    from fusionscope.sandbox.scratch import ScratchAlignment
     from fusionscope.sandbox.stage0 import UnimodalPretraining
     from fusionscope.sandbox.tasks import load
     from fusionscope.sandbox.texts import UnimodalData
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Captions": "data",
     "Instructions": "data",
+    "ScratchAlignment": "scratch",
     "UnimodalData": "texts",
     "UnimodalPretraining": "stage0",
     "build_model": "model",
@@ -26,6 +28,7 @@ _LAZY = {
 __all__ = [
     "Captions",
     "Instructions",
+    "ScratchAlignment",
     "UnimodalData",
     "UnimodalPretraining",
     "build_model",
