@@ -109,8 +109,8 @@ def test_options_can_be_kept_while_the_question_is_noise(llava, task):
 
 
 def test_masking_never_happens_unasked(llava, make_task):
-    with pytest.raises(InputError, match=r"without a design[\s\S]*nothing is masked unasked"):
-        posteriors(llava, make_task(crossable=False))
+    assert posteriors(llava, make_task(n_images=2, crossable=False), layers="last").design == "learned"
+    assert posteriors(llava, make_task(n_images=2), layers="last").design == "crossed"
 
 
 def test_pairs_are_limited_by_the_seed(llava, task):

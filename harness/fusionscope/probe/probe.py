@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fusionscope.data import HeldOutTask
-from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.errors import UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache
 from fusionscope.probe.crossed import crossed_posteriors
+from fusionscope.probe.learned import learned_posteriors
 from fusionscope.probe.masked import masked_posteriors
 from fusionscope.probe.passes import Progress
 from fusionscope.probe.result import Posteriors, ProbeResult
@@ -15,6 +16,7 @@ from fusionscope.probe.session import Settings
 
 _DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings, int], Posteriors]] = {
     "crossed": crossed_posteriors,
+    "learned": learned_posteriors,
     "masked": masked_posteriors,
 }
 
@@ -42,11 +44,13 @@ def probe(
         lvlm: The model.
         task: The held-out task.
         design: Where p(y | image) and p(y | question) come from: ``"crossed"`` (every image with every question; the
-            default of tasks that can be crossed), ``"masked"`` (the paper's: a modality replaced; never unasked).
+            default of tasks that can be crossed), ``"learned"`` (cross-fitted classifiers on natural pairs; the
+            default of the others), ``"masked"`` (the paper's: a modality replaced; never unasked).
         weights: Names of the task's pair weights; all are computed from the same passes. Designs over natural pairs
             give one set of results, under ``"natural"``.
         layers: ``"all"``, ``"last"``, a number or several: 0 is the input embeddings, i the i-th decoder layer.
-        estimator: ``"exact"``; others for natural pairs as in `fusionscope.pid.pid_from_posteriors`.
+        estimator: ``"exact"``; for natural pairs also ``"faithful"``, the paper's arithmetic on label marginals that
+            disagree (`fusionscope.pid.pid_from_posteriors`).
         batch_size: Sequences per pass; found automatically by default.
         feature_cache: Keeps vision features between calls while the tower's weights stay the same.
         progress: True for a bar, or a callable told (sequences done, total).
@@ -95,20 +99,13 @@ def posteriors(
 
 
 def design_of(task: HeldOutTask, design: str | None) -> str:
-    """The design that a task is probed in.
+    """The design that a task is probed in: what was named, else crossed where that is possible, else learned.
 
     Raises:
         UnknownNameError: No such design.
-        InputError: None was named and the task cannot be crossed.
     """
     if design is not None and design not in _DESIGNS:
         raise UnknownNameError(
             f"design {design!r}", f"known designs are {', '.join(sorted(_DESIGNS))}", "use one of them"
         )
-    if design is None and not task.crossable:
-        raise InputError(
-            f"task {task.name!r} without a design",
-            "it cannot be crossed (its questions are about one image each), and nothing is masked unasked",
-            "name one: design='masked'",
-        )
-    return design or "crossed"
+    return design or ("crossed" if task.crossable else "learned")

@@ -4,6 +4,7 @@ Shapes: A images, B questions, N pairs, K answers, L layers.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def results(
         task: The task.
         weights: Names of pair weights. Designs over natural pairs count each pair once and give one set of results,
             under ``"natural"``.
-        estimator: ``"exact"``, or what `fusionscope.pid.pid_from_posteriors` knows for natural pairs.
+        estimator: ``"exact"``, or for natural pairs ``"faithful"``: the paper's arithmetic on marginals that disagree.
         standard_errors: Compute them.
     """
     if found.crossed is None:
@@ -109,7 +110,15 @@ def _pair_results(found: Posteriors, task: HeldOutTask, estimator: str, standard
         raise InputError(
             f"posteriors of design {found.design!r}", "they hold no pairs", "use `posteriors` to make them"
         )
-    atoms = pid.pid_from_posteriors(joint, vision, language, estimator=estimator, standard_errors=standard_errors)
+    if estimator not in ("exact", "faithful"):
+        raise UnknownNameError(f"estimator {estimator!r}", "a probe knows exact and faithful", "use one of them")
+    atoms = pid.pid_from_posteriors(
+        joint,
+        vision,
+        language,
+        inconsistent="faithful" if estimator == "faithful" else "tilt",
+        standard_errors=standard_errors and estimator == "exact",
+    )
     known = found.pair_answers >= 0
     right = {
         name: (p[:, known].argmax(-1) == found.pair_answers[known]).double().mean(-1)
@@ -122,7 +131,9 @@ def _pair_results(found: Posteriors, task: HeldOutTask, estimator: str, standard
         "marginal_mismatch": (means.unsqueeze(0) - means.unsqueeze(1)).abs().sum(-1).amax((0, 1)) / 2,
     }
     images, questions = (len(column.unique()) for column in found.pairs.T)
-    return _layers(found, "natural", atoms, right, extra, len(found.pairs), images, questions)
+    return _layers(
+        found, "natural", replace(atoms, estimator=estimator), right, extra, len(found.pairs), images, questions
+    )
 
 
 def _layers(
@@ -135,8 +146,9 @@ def _layers(
     n_images: int,
     n_questions: int,
 ) -> list[ProbeResult]:
-    residual = sum(atoms.atoms().values()) - atoms.total
-    tables = {**extra, "sum_rule_residual": residual}
+    residual = torch.stack(list(atoms.atoms().values())).sum(0) - atoms.total
+    solved = {name: value for name, value in atoms.diagnostics.items() if value.shape == residual.shape}
+    tables = {**solved, **extra, "sum_rule_residual": residual}
     return [
         ProbeResult(
             task=found.task,

@@ -37,6 +37,7 @@ class Settings:
         draws: Design "masked": random replacements averaged per pair; the paper's way is 1.
         noise_scale: Design "masked": multiplies the noise's standard deviation.
         keep_options: Design "masked": replace the question alone and keep its options.
+        folds: Design "learned": folds of the cross-fitting.
     """
 
     batch_size: int | None = None
@@ -52,6 +53,7 @@ class Settings:
     draws: int = 1
     noise_scale: float = 1.0
     keep_options: bool = False
+    folds: int = 5
 
 
 def rows_of(lvlm: LVLM, questions: Sequence[Question], scoring: Scoring) -> Rows:
