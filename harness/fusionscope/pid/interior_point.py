@@ -53,12 +53,13 @@ class _Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """Bounds of minus the conditional entropy, nats [n], the feasible dual that gives the lower one, and a coupling."""
+    """Bounds of minus the conditional entropy, nats [n]; the lower one's feasible dual, the upper one's pair masses."""
 
     lower_n: Tensor
     upper_n: Tensor
     f_nKA: Tensor
     g_nKB: Tensor
+    w_nBA: Tensor
 
 
 def certificate(p1_nKA: Tensor, p2_nKB: Tensor, q_nKBA: Tensor, f_nKA: Tensor, g_nKB: Tensor) -> Certificate:
@@ -68,7 +69,7 @@ def certificate(p1_nKA: Tensor, p2_nKB: Tensor, q_nKBA: Tensor, f_nKA: Tensor, g
     upper_n = (torch.xlogy(q_nKBA, q_nKBA).sum((1, 2, 3))) - torch.xlogy(w_n1BA, w_n1BA).sum((1, 2, 3))
     f_nKA, g_nKB = feasible_potentials(p1_nKA, p2_nKB, f_nKA, g_nKB)
     lower_n = (p1_nKA * f_nKA).sum((1, 2)) + (p2_nKB * g_nKB).sum((1, 2))
-    return Certificate(lower_n=lower_n, upper_n=upper_n, f_nKA=f_nKA, g_nKB=g_nKB)
+    return Certificate(lower_n=lower_n, upper_n=upper_n, f_nKA=f_nKA, g_nKB=g_nKB, w_nBA=w_n1BA[:, 0])
 
 
 def feasible_potentials(p1_nKA: Tensor, p2_nKB: Tensor, f_nKA: Tensor, g_nKB: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,14 +168,13 @@ def solve_many_answers(
 
 def _keep_better(best: Certificate, found: Certificate, index_m: Tensor) -> Certificate:
     """Replaces bounds that got tighter, each on its own: both hold."""
-    lower_n, upper_n = best.lower_n.clone(), best.upper_n.clone()
-    f_nKA, g_nKB = best.f_nKA.clone(), best.g_nKB.clone()
-    better_m = found.lower_n > lower_n[index_m]
-    upper_n[index_m] = torch.minimum(upper_n[index_m], found.upper_n.nan_to_num(torch.inf, torch.inf, torch.inf))
-    where_m = index_m[better_m]
-    lower_n[where_m] = found.lower_n[better_m]
-    f_nKA[where_m], g_nKB[where_m] = found.f_nKA[better_m], found.g_nKB[better_m]
-    return Certificate(lower_n=lower_n, upper_n=upper_n, f_nKA=f_nKA, g_nKB=g_nKB)
+    parts = {name: tensor.clone() for name, tensor in vars(best).items()}
+    higher_m = found.lower_n > parts["lower_n"][index_m]
+    lower_m = found.upper_n < parts["upper_n"][index_m]
+    for names, better_m in ((("lower_n", "f_nKA", "g_nKB"), higher_m), (("upper_n", "w_nBA"), lower_m)):
+        for name in names:
+            parts[name][index_m[better_m]] = getattr(found, name)[better_m]
+    return Certificate(**parts)
 
 
 def _newton_step(batch: _Batch) -> None:

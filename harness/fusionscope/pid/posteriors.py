@@ -19,7 +19,7 @@ from fusionscope.pid.union import solve_union, solve_union_of_points
 from fusionscope.pid.validate import check_same_shape, check_simplex, check_weights
 
 DIRECT_POINTS = 64
-POINTS_TOLERANCE_BITS = 0.004
+POINTS_TOLERANCE_BITS = 0.02
 
 
 def pid_from_posteriors(
@@ -45,7 +45,7 @@ def pid_from_posteriors(
         vision: p(y | x1), [..., N, K].
         language: p(y | x2), [..., N, K].
         weights: Weights of the samples, [N] or [..., N], summing to 1; uniform by default.
-        estimator: ``"exact"``. The neural one needs features: ``BatchEstimator``.
+        estimator: ``"exact"``; ``BatchEstimator`` needs features.
         inconsistent: What to do where the three answer marginals disagree. ``"tilt"`` moves the unimodal posteriors to
             the nearest consistent ones; ``"faithful"`` keeps them and reproduces the paper's arithmetic: informations as
             cross entropies against the joint's marginal, a union over margins balanced per answer. Its atoms are those
@@ -53,8 +53,8 @@ def pid_from_posteriors(
         max_tilt: The mean total variation that a tilt may change posteriors by; beyond it, or where no tilt exists
             (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` is 1 (no tilt) or 2 (over the cap).
         standard_errors: Whether to add standard errors over samples, and the diagnostic ``nonregular``.
-        tolerance: Certified gap of the union information, bits; by default 1e-6 up to 64 samples or with two answers,
-            0.004 with more.
+        tolerance: Certified width of the union information, bits; by default 1e-6 up to 64 samples or with two
+            answers, 0.02 with more (samples are then merged into 256 cells; the estimate is better than the width).
 
     Returns:
         The atoms in bits, differentiable in all three posteriors. Redundancy and the unique atoms are at least minus
