@@ -82,7 +82,7 @@ def test_every_test_sample_counts() -> None:
     result = BatchEstimator(epochs=1, batch_size=16, test_fraction=0.5, plug_in=False).estimate(
         features, features, p12, p1, p2, seeds=(1,)
     )
-    test = torch.randperm(90, generator=torch.Generator().manual_seed(1))[:45]
+    test = torch.randperm(90, generator=torch.Generator().manual_seed(1))[45:]
     p_y = p12.mean(0)
     expected = (torch.special.xlogy(p1, p1) - torch.special.xlogy(p1, p_y))[test].sum(-1).mean() / torch.log(
         torch.tensor(2.0).double()

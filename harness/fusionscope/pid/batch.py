@@ -144,7 +144,7 @@ class BatchEstimator:
         orders = torch.stack([torch.randperm(n_samples, generator=_generator(seed)) for seed in seeds])
         n_test = min(max(round(self.test_fraction * n_samples), 2), n_samples - 2)
         orders = orders.to(joint.device)
-        split = (orders[:, n_test:], orders[:, :n_test])
+        split = (orders[:, : n_samples - n_test], orders[:, n_samples - n_test :])
 
         chunk = max(1, _MOST_ELEMENTS // (len(seeds) * n_answers * min(self.batch_size, n_samples) ** 2))
         parts = []
