@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fusionscope.cli import probe
+from fusionscope.cli import probe, profile
 from fusionscope.errors import FusionscopeError
 
 _LIGHTNING = ("fit", "validate", "test", "predict")
@@ -41,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(call=_run)
 
     probe.add_arguments(commands.add_parser("probe", help="probe checkpoints and models after training; resumes"))
+
+    profile.add_arguments(commands.add_parser("profile", help="compare models over tasks; resumes"))
 
     report = commands.add_parser("report", help="draw the page and the figures of a run and print its table")
     report.add_argument("run_dir", help="a directory with records.jsonl: of a run, a probe sweep or a profile")

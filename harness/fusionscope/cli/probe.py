@@ -53,7 +53,7 @@ def call(options: argparse.Namespace) -> int:
             merge(out)
         made = sweep(
             checkpoints, plan, out, device=options.device or default_device(), dtype=options.dtype,
-            share=_share(options.share), say=lambda text: print(text, flush=True),
+            share=share_of(options.share), say=lambda text: print(text, flush=True),
         )  # fmt: skip
         print(f"{made} probes made; the rest of {len(checkpoints)} checkpoints had their records", flush=True)
     if not options.share:
@@ -138,7 +138,8 @@ def _out(options: argparse.Namespace) -> Path:
     return Path(options.sources[0]) / "probes" if one_run else Path("probes")
 
 
-def _share(text: str | None) -> tuple[int, int]:
+def share_of(text: str | None) -> tuple[int, int]:
+    """A worker's number and how many there are, from ``0/4``."""
     number, _, workers = (text or "0/1").partition("/")
     return int(number), int(workers)
 

@@ -12,6 +12,7 @@ from fusionscope.stages import LoraSettings, PartConfig, VLMStage
 from fusionscope.study.checkpoints import Checkpoint
 
 _KEY = "fusionscope"
+_PLAIN = ("VLMStage", "AlignmentPretraining", "VisualInstructionTuning")
 
 
 class Models:
@@ -98,13 +99,26 @@ class Models:
 
 
 def _build(checkpoint: Checkpoint, about: dict[str, Any]) -> VLMStage:
-    """The stage that a checkpoint belongs to: by its configuration, or by what the checkpoint itself says."""
-    if checkpoint.config is None:
+    """The stage that a checkpoint belongs to: as the checkpoint itself says, or by the stage's configuration where its
+    class builds a model of its own."""
+    config = yaml.safe_load(checkpoint.config.read_text()) if checkpoint.config else {}
+    if about["stage"] in _PLAIN:
         parts: dict[str, Any] = {name: PartConfig(**part) for name, part in about["parts"].items()}
-        return VLMStage(str(checkpoint.base or about["base"]), **parts, lora=LoraSettings(**about["lora"]))
-    from jsonargparse import ArgumentParser
+        told = config.get("model", {}).get("init_args", {})
+        more = {name: told[name] for name in ("dtype", "attention") if name in told}
+        return VLMStage(str(checkpoint.base or about["base"]), **parts, lora=LoraSettings(**about["lora"]), **more)
+    if not config:
+        raise DataError(
+            f"{checkpoint.path} is of a {about['stage']}, which builds its model itself",
+            "its settings are in the stage's config.yaml, which is not beside the folder of the checkpoint",
+            "keep checkpoints in the run directory that they were saved in",
+        )
+    return _from_config(checkpoint, config)
 
-    config = yaml.safe_load(checkpoint.config.read_text())
+
+def _from_config(checkpoint: Checkpoint, config: dict[str, Any]) -> VLMStage:
+    from jsonargparse import ArgumentError, ArgumentParser
+
     model = config["model"]
     if "model" in model.get("init_args", {}) and checkpoint.base is not None:
         model["init_args"]["model"] = os.fspath(checkpoint.base)
@@ -113,7 +127,14 @@ def _build(checkpoint: Checkpoint, about: dict[str, Any]) -> VLMStage:
     # A stage without a seed of its own takes the global one, which `fusionscope fit` sets before it builds the model.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(config))
-        stage: VLMStage = parser.instantiate_classes(parser.parse_object({"model": model})).model
+        try:
+            stage: VLMStage = parser.instantiate_classes(parser.parse_object({"model": model})).model
+        except ArgumentError as error:
+            raise DataError(
+                f"{checkpoint.config} does not fit this version of its stage",
+                str(error).splitlines()[-1].strip(" -"),
+                "probe with the version that trained it, or correct the file",
+            ) from error
     return stage
 
 

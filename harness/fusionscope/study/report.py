@@ -7,6 +7,7 @@ from pathlib import Path
 from fusionscope.errors import RunDirectoryError
 from fusionscope.records import Journey, Record, RecordFile
 from fusionscope.study import page, tables
+from fusionscope.study.breadth_page import breadth_figure, profile_page, where
 from fusionscope.study.figures import (
     depth_figure,
     diagnostics_figure,
@@ -17,6 +18,7 @@ from fusionscope.study.figures import (
     time_figure,
 )
 from fusionscope.study.methods import SOURCES, sentences
+from fusionscope.study.profile import SPEC, comparisons, read_profile, rows_of, write_tables
 from fusionscope.study.series import SHORT, at_end, by_series, last_layer, title
 from fusionscope.study.theme import inline_svg, save
 
@@ -27,19 +29,41 @@ def report(run_dir: str | os.PathLike[str]) -> str:
     """Write the page and the figures of a run into its directory and return a table as text.
 
     Args:
-        run_dir: A directory with ``records.jsonl``. ``report.html`` goes there and the figures into ``figures/``.
+        run_dir: A directory with ``records.jsonl``, of a run, a probe sweep or a profile. ``report.html`` goes there
+            and the figures into ``figures/``; several runs in one sweep get a folder each.
 
     Raises:
         RunDirectoryError: No records there.
     """
     directory = Path(run_dir)
     records = read_records(directory)
-    journey = Journey.find(directory)
+    if (directory / SPEC).is_file():
+        return _profile_report(directory, records)
+    runs = list(dict.fromkeys(record.run for record in records))
+    if len(runs) == 1:
+        return _run_report(directory, records, Journey.find(directory), directory.resolve().name)
+    folders = {run: directory / "runs" / run.replace("/", "_") for run in runs}
+    parts = [_run_report(folders[run], [r for r in records if r.run == run], None, run) for run in runs]
+    return "\n\n".join(f"{run}\n{part}" for run, part in zip(runs, parts, strict=True))
+
+
+def _run_report(directory: Path, records: Sequence[Record], journey: Journey | None, name: str) -> str:
     save(time_figure(records, journey), directory / "figures" / "time")
     save(depth_figure(records), directory / "figures" / "depth")
     save(diagnostics_figure(records), directory / "figures" / "diagnostics")
-    (directory / PAGE).write_text(run_page(records, journey, name=directory.resolve().name), encoding="utf-8")
+    (directory / PAGE).write_text(run_page(records, journey, name=name), encoding="utf-8")
     return "\n".join([summary(records), "", *_where(directory)])
+
+
+def _profile_report(directory: Path, records: Sequence[Record]) -> str:
+    """Tables, figure and page of a profile; its comparisons as text."""
+    profile = read_profile(directory / SPEC)
+    rows = rows_of(profile, records)
+    write_tables(profile, records, directory)
+    save(breadth_figure(rows), directory / "figures" / "breadth")
+    (directory / PAGE).write_text(profile_page(profile, records, name=directory.resolve().name), encoding="utf-8")
+    lines = [line for name, table in comparisons(rows).items() for line in (name, *tables.as_text(table), "")]
+    return "\n".join([*lines, *where(directory)])
 
 
 def read_records(directory: Path) -> list[Record]:

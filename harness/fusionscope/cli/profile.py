@@ -1,0 +1,45 @@
+"""``fusionscope profile``: models x tasks, one table, what follows from it."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments; imports nothing heavy."""
+    parser.add_argument("spec", help="a YAML file of models and tasks, such as recipes/profile/paper26.yaml")
+    parser.add_argument("--out", metavar="DIR", help="where everything goes; default: profiles/NAME of the file")
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1, or auto to spread a large model")
+    parser.add_argument("--devices", metavar="A,B", help="several devices, a process on each")
+    parser.add_argument("--dtype", default="auto", help="dtype of the models; default: as stored")
+    parser.add_argument("--share", help=argparse.SUPPRESS)
+    parser.set_defaults(call=call)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Probe what has no records yet, then write tables, figures and the page."""
+    from fusionscope.cli.probe import share_of
+    from fusionscope.study.models import default_device
+    from fusionscope.study.profile import SPEC, read_profile
+    from fusionscope.study.report import report
+    from fusionscope.study.sweep import merge, sweep, sweep_on
+
+    profile = read_profile(options.spec)
+    out = Path(options.out or Path("profiles") / Path(options.spec).stem)
+    out.mkdir(parents=True, exist_ok=True)
+    if not options.share:
+        if not (out / SPEC).exists() or not (out / SPEC).samefile(options.spec):
+            shutil.copyfile(options.spec, out / SPEC)
+        merge(out)
+    if options.devices:
+        command = ["profile", options.spec, "--out", str(out), "--dtype", options.dtype]
+        sweep_on(options.devices.split(","), command, out)
+    else:
+        made = sweep(
+            profile.checkpoints(), profile.plan(), out, device=options.device or default_device(), dtype=options.dtype,
+            share=share_of(options.share), keep_going=True, say=lambda text: print(text, flush=True),
+        )  # fmt: skip
+        print(f"{made} probes made", flush=True)
+    if not options.share:
+        print(report(out))
+    return 0

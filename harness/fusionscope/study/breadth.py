@@ -1,0 +1,271 @@
+"""Across models: what goes with accuracy, which regime a task is in, what a family's strategy is, what scale changes.
+
+Shapes: M models, B bootstrap resamples.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionscope.errors import InputError
+from fusionscope.records import ATOMS, Record
+
+Floats = NDArray[np.float64]
+MEASURES = (*ATOMS, "total")
+STRONG, MARGIN = 0.5, 0.25
+TASK_RULE = (
+    "synergy-driven: Spearman(S, accuracy) is at least 0.5 and exceeds Spearman(U2, accuracy) by at least 0.25; "
+    "knowledge-driven: otherwise, if Spearman(U2, accuracy) is positive and at most 0.25 below Spearman(S, accuracy); "
+    "undecided: neither"
+)
+FAMILY_RULE = (
+    "S and U2 are standardised over the models of each task and averaged over a family's models and tasks; "
+    "fusion-centric: S above and U2 below the mean; language-centric: S below and U2 above; mixed: neither"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model on one task.
+
+    Args:
+        model: Name of the model.
+        family: Its family.
+        parameters: Its number of parameters, NaN where unknown.
+        record: What was measured at its last layer.
+    """
+
+    model: str
+    family: str
+    parameters: float
+    record: Record
+
+    def value(self, name: str) -> float:
+        """A measure: an atom, ``total``, ``accuracy`` or ``drop`` (accuracy less that without the image)."""
+        if name == "drop":
+            return self.record.accuracy - self.record.accuracy_without_image
+        return float(getattr(self.record, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    """A rank correlation over models.
+
+    Args:
+        task: The task.
+        measure: What is correlated: an atom or ``total``.
+        target: With what: ``accuracy`` or ``drop``.
+        rho: Spearman's coefficient; NaN where either does not vary.
+        low, high: 95 % interval from resampling models.
+        n: Number of models.
+    """
+
+    task: str
+    measure: str
+    target: str
+    rho: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A task's regime or a family's strategy, with what decided it.
+
+    Args:
+        name: The task or the family.
+        verdict: What it is.
+        synergy, language: The two numbers that the rule compares.
+        support: Share of bootstrap resamples of the models with the same verdict; NaN for families.
+    """
+
+    name: str
+    verdict: str
+    synergy: float
+    language: float
+    support: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """What changes from one size of a family to the next.
+
+    Args:
+        family, task: Where.
+        smaller, larger: Names of the models.
+        doublings: log2 of the ratio of their parameters.
+        changes: Larger less smaller, of every measure and the accuracy.
+    """
+
+    family: str
+    task: str
+    smaller: str
+    larger: str
+    doublings: float
+    changes: dict[str, float]
+
+
+def ranks(x: Floats) -> Floats:
+    """Ranks from 1 along the last axis, ties given their mean.
+
+    >>> ranks(np.array([10.0, 30.0, 10.0]))
+    array([1.5, 3. , 1.5])
+    """
+    below = (x[..., None, :] < x[..., :, None]).sum(-1)
+    equal = (x[..., None, :] == x[..., :, None]).sum(-1)
+    found: Floats = below + (equal + 1) / 2
+    return found
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman's rank correlation along the last axis; NaN where one of the two does not vary.
+
+    Args:
+        x, y: float [..., M].
+
+    Reference:
+        Spearman 1904, "The proof and measurement of association between two things".
+
+    >>> float(spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 8.0, 27.0])))
+    1.0
+    """
+    a, b = ranks(x), ranks(y)
+    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
+    scale = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+    found: Floats = np.divide((a * b).sum(-1), scale, out=np.full_like(scale, np.nan), where=scale > 0)
+    return found
+
+
+def correlations(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> list[Correlation]:
+    """Every measure against accuracy and against the accuracy drop without the image, per task.
+
+    Args:
+        rows: One a model and task.
+        resamples: Bootstrap resamples of the models.
+        seed: Of the resampling.
+    """
+    found = []
+    for task, own in by_task(rows).items():
+        picks_BM = _picks(len(own), resamples, seed)
+        for target in ("accuracy", "drop"):
+            y_M = _values(own, target)
+            for measure in MEASURES:
+                x_M = _values(own, measure)
+                drawn = spearman(x_M[picks_BM], y_M[picks_BM])
+                drawn = drawn[np.isfinite(drawn)]
+                low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (math.nan, math.nan)
+                found.append(
+                    Correlation(
+                        task=task, measure=measure, target=target, rho=float(spearman(x_M, y_M)), low=float(low),
+                        high=float(high), n=len(own),
+                    )
+                )  # fmt: skip
+    return found
+
+
+def regime(synergy: float, language: float) -> str:
+    """A task's regime by `TASK_RULE`, from Spearman(S, accuracy) and Spearman(U2, accuracy).
+
+    >>> regime(0.750, 0.194), regime(0.357, 0.313), regime(0.2, -0.3)  # the paper's MMBench and Reefknot; neither
+    ('synergy-driven', 'knowledge-driven', 'undecided')
+    """
+    if synergy >= STRONG and synergy - language >= MARGIN:
+        return "synergy-driven"
+    if language > 0 and synergy - language <= MARGIN:
+        return "knowledge-driven"
+    return "undecided"
+
+
+def task_regimes(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> list[Verdict]:
+    """The regime of each task, and the share of resamples of the models that agree."""
+    found = []
+    for task, own in by_task(rows).items():
+        s_M, u_M, y_M = (_values(own, name) for name in ("synergy", "unique_language", "accuracy"))
+        synergy, language = float(spearman(s_M, y_M)), float(spearman(u_M, y_M))
+        verdict = regime(synergy, language)
+        picks_BM = _picks(len(own), resamples, seed)
+        pairs = zip(spearman(s_M[picks_BM], y_M[picks_BM]), spearman(u_M[picks_BM], y_M[picks_BM]), strict=True)
+        support = float(np.mean([regime(s, u) == verdict for s, u in pairs]))
+        found.append(Verdict(name=task, verdict=verdict, synergy=synergy, language=language, support=support))
+    return found
+
+
+def family_strategies(rows: Sequence[Row]) -> list[Verdict]:
+    """The strategy of each family, by `FAMILY_RULE`."""
+    scores: dict[str, list[tuple[float, float]]] = {}
+    for own in by_task(rows).values():
+        pairs = zip(_standard(_values(own, "synergy")), _standard(_values(own, "unique_language")), strict=True)
+        for row, (synergy, language) in zip(own, pairs, strict=True):
+            scores.setdefault(row.family, []).append((float(synergy), float(language)))
+    found = []
+    for family, pairs_of in scores.items():
+        synergy, language = np.mean(pairs_of, axis=0)
+        verdict = "mixed"
+        if synergy > 0 > language:
+            verdict = "fusion-centric"
+        if synergy < 0 < language:
+            verdict = "language-centric"
+        found.append(Verdict(name=family, verdict=verdict, synergy=float(synergy), language=float(language)))
+    return found
+
+
+def scaling(rows: Sequence[Row]) -> list[Delta]:
+    """Changes from each size of a family to its next larger one, per task."""
+    found = []
+    for task, own in by_task(rows).items():
+        for family in dict.fromkeys(row.family for row in own):
+            sizes = sorted(
+                (row for row in own if row.family == family and row.parameters > 0), key=lambda row: row.parameters
+            )
+            for small, large in pairwise(sizes):
+                if large.parameters > small.parameters:
+                    found.append(_delta(task, family, small, large))
+    return found
+
+
+def by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by task.
+
+    Raises:
+        InputError: A model twice in a task: two series were mixed.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.record.task, []).append(row)
+    for task, own in groups.items():
+        if len({row.model for row in own}) != len(own):
+            raise InputError(
+                f"{len(own)} rows for task {task!r} of fewer models",
+                "a comparison over models takes one number of each",
+                "select one design, pair weights and estimator",
+            )
+    return groups
+
+
+def _delta(task: str, family: str, small: Row, large: Row) -> Delta:
+    return Delta(
+        family=family,
+        task=task,
+        smaller=small.model,
+        larger=large.model,
+        doublings=math.log2(large.parameters / small.parameters),
+        changes={name: large.value(name) - small.value(name) for name in (*MEASURES, "accuracy")},
+    )
+
+
+def _values(rows: Sequence[Row], name: str) -> Floats:
+    return np.array([row.value(name) for row in rows], dtype=np.float64)
+
+
+def _picks(n: int, resamples: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, n, (resamples, n))
+
+
+def _standard(x: Floats) -> Floats:
+    spread = float(x.std())
+    return (x - x.mean()) / spread if spread > 0 else np.zeros_like(x)

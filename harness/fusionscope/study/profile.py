@@ -1,0 +1,254 @@
+"""Models x tasks: what a profile is, running it, and the tables that come out."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from fusionscope.errors import ConfigError
+from fusionscope.records import ATOMS, Record
+from fusionscope.study import breadth
+from fusionscope.study.breadth import Row
+from fusionscope.study.checkpoints import Checkpoint, find_checkpoints
+from fusionscope.study.series import SHORT, last_layer
+from fusionscope.study.sweep import Plan
+from fusionscope.study.tables import Rows, as_markdown, with_error
+
+SPEC = "profile.yaml"
+_KEYS = {"tasks", "models", "design", "weights", "layers", "estimator", "settings"}
+_MODEL_KEYS = {"name", "path", "family", "parameters"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One model of a profile.
+
+    Args:
+        name: What tables call it.
+        path: Whatever names one checkpoint: a directory, a hub name, a ``.ckpt`` file, an adapter.
+        family: Its family.
+        parameters: Number of parameters, NaN where unknown.
+    """
+
+    name: str
+    path: str
+    family: str
+    parameters: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Models and tasks, as a YAML file states them.
+
+    Args:
+        models: The models.
+        tasks: Tasks: name and settings of the loader.
+        design: The design, or None for each task's own.
+        weights: Pair weights; the first that a task has is compared over models.
+        layers: Which layers are measured; the last one is compared.
+        estimator: The PID estimator.
+        settings: More keyword arguments of `fusionscope.probe.probe`.
+    """
+
+    models: Sequence[Model]
+    tasks: Sequence[tuple[str, Mapping[str, Any]]]
+    design: str | None = None
+    weights: Literal["all"] | Sequence[str] = "all"
+    layers: str | Sequence[int] = "last"
+    estimator: str = "exact"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        """What to measure of every model."""
+        return Plan(
+            tasks=self.tasks, designs=(self.design,), weights=self.weights, layers=self.layers,
+            estimator=self.estimator, settings=self.settings,
+        )  # fmt: skip
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The models as checkpoints; records carry the models' names.
+
+        Raises:
+            ConfigError: A path that names no checkpoint, or several.
+        """
+        found = []
+        for model in self.models:
+            own = find_checkpoints([f"{model.name}={model.path}"])
+            if len(own) != 1:
+                raise ConfigError(
+                    f"{model.path} holds {len(own)} checkpoints",
+                    f"model {model.name!r} is one of them",
+                    "name the file",
+                )
+            found += own
+        return found
+
+
+def read_profile(path: str | Path) -> Profile:
+    """A profile from its YAML file.
+
+    Raises:
+        ConfigError: A file that is none, unknown keys, or a name that comes twice.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist", "a profile is a YAML file of models and tasks", "give its path")
+    found = yaml.safe_load(file.read_text())
+    if not isinstance(found, dict) or not {"models", "tasks"} <= set(found) <= _KEYS:
+        keys = sorted(found) if isinstance(found, dict) else type(found).__name__
+        raise ConfigError(
+            f"{file} holds {keys}",
+            f"it needs models and tasks and knows {', '.join(sorted(_KEYS))}",
+            "correct the keys",
+        )
+    models = [_model(file, row) for row in found["models"]]
+    names = [model.name for model in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{file} names {', '.join(twice)} twice", "records carry the name", "give each its own")
+    tasks = [(t, {}) if isinstance(t, str) else (t["name"], t.get("settings") or {}) for t in found["tasks"]]
+    rest = {key: value for key, value in found.items() if key not in ("models", "tasks") and value is not None}
+    return Profile(models=models, tasks=tasks, **rest)
+
+
+def rows_of(profile: Profile, records: Sequence[Record]) -> list[Row]:
+    """One row a model and task that has records: the last layer, under the first pair weights."""
+    rows = []
+    models = {model.name: model for model in profile.models}
+    for task in dict.fromkeys(record.task for record in records):
+        own = [record for record in last_layer(records) if record.task == task and record.run in models]
+        order = list(dict.fromkeys(record.weights for record in own))
+        for record in (r for r in own if r.weights == order[0]):
+            model = models[record.run]
+            rows.append(Row(model=model.name, family=model.family, parameters=model.parameters, record=record))
+    places = {model.name: i for i, model in enumerate(profile.models)}
+    return sorted(rows, key=lambda row: (row.record.task, places[row.model]))
+
+
+def write_tables(profile: Profile, records: Sequence[Record], directory: Path) -> list[Path]:
+    """Write the profile as CSV, Parquet and Markdown, and each comparison as CSV.
+
+    Args:
+        profile: Models and tasks.
+        records: All records.
+        directory: Where to.
+
+    Returns:
+        The files.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = rows_of(profile, records)
+    flat = [_flat(row) for row in rows]
+    _csv(directory / "profile.csv", flat)
+    pq.write_table(pa.Table.from_pylist(flat), directory / "profile.parquet")
+    sections = [f"## {name}\n\n{as_markdown(found)}\n" for name, found in comparisons(rows).items()]
+    (directory / "profile.md").write_text("\n".join(["# Profile\n", *sections]), encoding="utf-8")
+    return [directory / f"profile.{ending}" for ending in ("csv", "parquet", "md")]
+
+
+def comparisons(rows: Sequence[Row]) -> dict[str, Rows]:
+    """Every table of a profile, as texts: what was measured and what follows from it."""
+    return {
+        "Models and tasks": _measured(rows),
+        "Spearman correlations over models (95 % bootstrap interval)": _correlations(rows),
+        f"Task regimes. Rule: {breadth.TASK_RULE}": _regimes(rows),
+        f"Family strategies. Rule: {breadth.FAMILY_RULE}": _strategies(rows),
+        "Scale: from each size to the next larger one of its family": _scaling(rows),
+    }
+
+
+def _measured(rows: Sequence[Row]) -> Rows:
+    head = ("task", "model", "family", *(f"{SHORT[atom]} (bits)" for atom in ATOMS), "total (bits)", "accuracy",
+            "without image", "without text", "n")  # fmt: skip
+    return [
+        head,
+        *(
+            (
+                row.record.task, row.model, row.family, *(with_error(row.record, atom) for atom in ATOMS),
+                f"{row.record.total:.3f}", *(_number(getattr(row.record, name)) for name in _SHARES), str(row.record.n),
+            )
+            for row in rows
+        ),
+    ]  # fmt: skip
+
+
+_SHARES = ("accuracy", "accuracy_without_image", "accuracy_without_text")
+
+
+def _correlations(rows: Sequence[Row]) -> Rows:
+    names = {**SHORT, "total": "I"}
+    targets = {"accuracy": "accuracy", "drop": "accuracy drop without image"}
+    return [
+        ("task", "of", "with", "rho", "low", "high", "models"),
+        *(
+            (c.task, names[c.measure], targets[c.target], _number(c.rho), _number(c.low), _number(c.high), str(c.n))
+            for c in breadth.correlations(rows)
+        ),
+    ]
+
+
+def _regimes(rows: Sequence[Row]) -> Rows:
+    return [
+        ("task", "regime", "Spearman(S, accuracy)", "Spearman(U2, accuracy)", "resamples that agree"),
+        *(
+            (v.name, v.verdict, _number(v.synergy), _number(v.language), f"{v.support:.0%}")
+            for v in breadth.task_regimes(rows)
+        ),
+    ]
+
+
+def _strategies(rows: Sequence[Row]) -> Rows:
+    return [
+        ("family", "strategy", "S, standardised", "U2, standardised"),
+        *((v.name, v.verdict, f"{v.synergy:+.3f}", f"{v.language:+.3f}") for v in breadth.family_strategies(rows)),
+    ]
+
+
+def _scaling(rows: Sequence[Row]) -> Rows:
+    return [
+        ("task", "family", "from", "to", "doublings", *(f"Δ{SHORT[atom]}" for atom in ATOMS), "ΔI", "Δaccuracy"),
+        *(
+            (d.task, d.family, d.smaller, d.larger, f"{d.doublings:.2f}", *(f"{v:+.3f}" for v in d.changes.values()))
+            for d in breadth.scaling(rows)
+        ),
+    ]
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    record = row.record
+    return {
+        "model": row.model, "family": row.family, "parameters": row.parameters, "task": record.task,
+        "design": record.design, "weights": record.weights, "estimator": record.estimator, "layer": record.layer,
+        **record.atoms, "total": record.total,
+        **{f"se_{name}": record.standard_errors.get(name, math.nan) for name in (*ATOMS, "total")},
+        **{name: getattr(record, name) for name in _SHARES},
+        "accuracy_drop_without_image": row.value("drop"), "n": record.n, "n_images": record.n_images,
+        "n_questions": record.n_questions, "converged": record.converged,
+        "option_mass": record.diagnostics.get("option_mass", math.nan),
+        "fallback_rate": record.diagnostics.get("fallback_rate", math.nan),
+    }  # fmt: skip
+
+
+def _csv(path: Path, flat: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(flat[0]) if flat else ["model"])
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _model(file: Path, row: Mapping[str, Any]) -> Model:
+    if not isinstance(row, dict) or not {"name", "path", "family"} <= set(row) <= _MODEL_KEYS:
+        raise ConfigError(
+            f"{file}: model {row}", "a model has name, path, family and may have parameters", "correct the entry"
+        )
+    return Model(**{**row, "parameters": float(row.get("parameters", math.nan))})
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
