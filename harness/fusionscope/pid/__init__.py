@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from fusionscope.pid.crossed import pid_crossed
     from fusionscope.pid.gaussian import GaussianPID
     from fusionscope.pid.joint import pid_from_joint
+    from fusionscope.pid.local import local_contributions
     from fusionscope.pid.metric import PartialInformationDecomposition
     from fusionscope.pid.posteriors import pid_from_posteriors
+    from fusionscope.pid.resampling import (
+        bootstrap_crossed,
+        bootstrap_posteriors,
+        permutation_null,
+        subsampling_interval,
+    )
     from fusionscope.pid.result import PIDResult
 
 _HOMES = {
@@ -25,9 +32,14 @@ _HOMES = {
     "GaussianPID": "gaussian",
     "PartialInformationDecomposition": "metric",
     "PIDResult": "result",
+    "bootstrap_crossed": "resampling",
+    "bootstrap_posteriors": "resampling",
+    "local_contributions": "local",
+    "permutation_null": "resampling",
     "pid_crossed": "crossed",
     "pid_from_joint": "joint",
     "pid_from_posteriors": "posteriors",
+    "subsampling_interval": "resampling",
 }
 
 __all__ = [
@@ -35,10 +47,15 @@ __all__ = [
     "GaussianPID",
     "PIDResult",
     "PartialInformationDecomposition",
+    "bootstrap_crossed",
+    "bootstrap_posteriors",
     "gates",
+    "local_contributions",
+    "permutation_null",
     "pid_crossed",
     "pid_from_joint",
     "pid_from_posteriors",
+    "subsampling_interval",
 ]
 
 

@@ -118,7 +118,7 @@ def _from_halves(
                 p = p_LABK.index_select(1, some_images).index_select(2, some_questions)
                 w = w_LAB.index_select(1, some_images).index_select(2, some_questions)
                 mass_L = w.sum((1, 2))
-                part = plug_in(p, w / _or_one(mass_L)[:, None, None])
+                part = plug_in_joint(p * (w / _or_one(mass_L)[:, None, None])[..., None])
                 found.append({name: torch.where(mass_L > 0, part[name], whole[name]) for name in whole})
     return {name: torch.stack([part[name] for part in found]).mean(0) - whole[name] for name in whole}
 
@@ -131,13 +131,12 @@ def _halves(n: int, is_sampled: bool, generator: torch.Generator, device: torch.
     return [order[: n // 2], order[n // 2 : 2 * (n // 2)]]
 
 
-def plug_in(p_LABK: Tensor, w_LAB: Tensor, tolerance: float = _TOLERANCE) -> dict[str, Tensor]:
-    """The four informations of weighted pairs, nats [L], at a loose tolerance: for resampling."""
-    joint = p_LABK * w_LAB[..., None]
-    p1_LAK, p2_LBK = joint.sum(2), joint.sum(1)
+def plug_in_joint(joint_LABK: Tensor) -> dict[str, Tensor]:
+    """The four informations of joint masses, nats [L], at a loose tolerance: for resampling."""
+    p1_LAK, p2_LBK = joint_LABK.sum(2), joint_LABK.sum(1)
     return {
         "information_vision": information_about_answer(p1_LAK),
         "information_language": information_about_answer(p2_LBK),
-        "total": information_about_answer(joint.flatten(1, 2)),
-        "union": solve_union(p1_LAK, p2_LBK, tolerance).value_L,
+        "total": information_about_answer(joint_LABK.flatten(1, 2)),
+        "union": solve_union(p1_LAK, p2_LBK, _TOLERANCE).value_L,
     }

@@ -47,9 +47,9 @@ def pid_from_posteriors(
         weights: Weights of the samples, [N] or [..., N], summing to 1; uniform by default.
         estimator: ``"exact"``; ``BatchEstimator`` needs features.
         inconsistent: What to do where the three answer marginals disagree. ``"tilt"`` moves the unimodal posteriors to
-            the nearest consistent ones; ``"faithful"`` keeps them and reproduces the paper's arithmetic: informations as
-            cross entropies against the joint's marginal, a union over margins balanced per answer. Its atoms are those
-            of no distribution; they sum to the total all the same.
+            the nearest consistent ones; ``"faithful"`` keeps them and reproduces the paper's arithmetic: informations
+            as cross entropies against the joint's marginal, a union over margins balanced per answer. Its atoms are
+            those of no distribution; they sum to the total all the same.
         max_tilt: The mean total variation that a tilt may change posteriors by; beyond it, or where no tilt exists
             (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` is 1 (no tilt) or 2 (over the cap).
         standard_errors: Whether to add standard errors over samples, and the diagnostic ``nonregular``.
