@@ -1,24 +1,27 @@
 """A small probabilistic classifier for soft targets, cross-fitted, at all layers at once.
 
-Shapes: N samples, D features, K answers, L layers, F folds, G strengths of the penalty.
+Shapes: N samples, U distinct inputs, D features, K answers, L layers, F folds, G strengths of the penalty.
 """
 
 import torch
 from torch import Tensor
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
-STEPS = 300
+STEPS, PATIENCE, TOLERANCE = 300, 20, 1e-5
 MAX_FEATURES = 48
 
 
-def cross_fit(features_ND: Tensor, targets_LNK: Tensor, groups: Tensor, *, folds: int = 5, seed: int = 0) -> Tensor:
+def cross_fit(
+    features_UD: Tensor, index: Tensor, targets_LNK: Tensor, groups: Tensor, *, folds: int = 5, seed: int = 0
+) -> Tensor:
     """p(y | x) of every sample from a classifier that did not see the sample's group.
 
     Multinomial logistic regression on whitened principal components, minimising the cross entropy to the soft targets
     plus a ridge penalty whose strength is the one with the least held-out loss of each layer.
 
     Args:
-        features_ND: float [N, D], one row per sample.
+        features_UD: float [U, D], one row per distinct input x.
+        index: int64 [N], the input of each sample.
         targets_LNK: float [L, N, K], distributions to predict.
         groups: int64 [N], samples of one group stay together in a fold.
         folds: At most this many; as many as there are groups otherwise.
@@ -28,23 +31,27 @@ def cross_fit(features_ND: Tensor, targets_LNK: Tensor, groups: Tensor, *, folds
         float64 [L, N, K].
 
     Example:
-        >>> x = torch.eye(2).repeat(40, 1)
         >>> y = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(40, 1)[None]
-        >>> (cross_fit(x, y, torch.arange(80)) - y).abs().max().item() < 0.03
+        >>> found = cross_fit(torch.eye(2), torch.arange(80) % 2, y, torch.arange(80))
+        >>> (found - y).abs().max().item() < 0.03
         True
     """
+    y_LNK = targets_LNK.double()
     fold = _assign(groups, folds, seed)
     count = int(fold.max()) + 1
     if count < 2:
-        return targets_LNK.double().mean(1, keepdim=True).expand_as(targets_LNK)
-    x_ND = _whiten(features_ND.double())
-    held_FN = fold == torch.arange(count, device=fold.device)[:, None]
-    p_FGLNK = _fit(x_ND, targets_LNK.double(), ~held_FN)
-    held = held_FN[:, None, None, :, None]
-    p_GLNK = torch.where(held, p_FGLNK, 0).sum(0)
-    loss_GL = -(targets_LNK.double() * p_GLNK.clamp_min(1e-300).log()).sum(-1).mean(-1)
-    best = loss_GL.argmin(0)
-    return p_GLNK[best, torch.arange(len(best))]
+        return y_LNK.mean(1, keepdim=True).expand_as(y_LNK)
+    seen_FN = fold != torch.arange(count)[:, None]
+    mean_FN = seen_FN.double() / seen_FN.sum(-1, keepdim=True)
+    # Only sums over samples of one input enter the loss, so that repeated questions cost nothing.
+    weight_FU = torch.zeros(count, len(features_UD), dtype=torch.float64).index_add_(1, index, mean_FN)
+    shares_FLNK = mean_FN[:, None, :, None] * y_LNK
+    target_FLUK = torch.zeros(count, len(y_LNK), len(features_UD), y_LNK.shape[-1], dtype=torch.float64)
+    target_FLUK.index_add_(2, index, shares_FLNK)
+    p_FGLUK = _fit(_whiten(features_UD.double(), index), weight_FU, target_FLUK)
+    p_GLNK = p_FGLUK[fold, :, :, index].movedim(0, 2)
+    loss_GL = -(y_LNK * p_GLNK.clamp_min(1e-300).log()).sum(-1).mean(-1)
+    return p_GLNK[loss_GL.argmin(0), torch.arange(len(y_LNK))]
 
 
 def _assign(groups: Tensor, folds: int, seed: int) -> Tensor:
@@ -54,34 +61,34 @@ def _assign(groups: Tensor, folds: int, seed: int) -> Tensor:
     return (order % min(folds, len(names)))[member]
 
 
-def _whiten(x_ND: Tensor) -> Tensor:
-    """Standardised features, their leading principal components with unit variance, and a constant."""
-    centred = x_ND - x_ND.mean(0)
-    scaled = centred / centred.std(0, correction=0).clamp_min(1e-12)
-    u, s, _ = torch.linalg.svd(scaled, full_matrices=False)
+def _whiten(x_UD: Tensor, index: Tensor) -> Tensor:
+    """Leading principal components of the standardised samples, of unit variance, and a constant: [U, D' + 1]."""
+    x_ND = x_UD[index]
+    mean, std = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(1e-12)
+    _, s, axes = torch.linalg.svd((x_ND - mean) / std, full_matrices=False)
     keep = min(int((s > 1e-6 * s[0].clamp_min(1e-12)).sum()), MAX_FEATURES, max(1, len(x_ND) // 4))
-    return torch.cat([u[:, :keep] * len(x_ND) ** 0.5, torch.ones(len(x_ND), 1, dtype=x_ND.dtype)], dim=1)
+    parts = ((x_UD - mean) / std) @ axes[:keep].T / s[:keep].clamp_min(1e-12) * len(x_ND) ** 0.5
+    return torch.cat([parts, torch.ones(len(x_UD), 1, dtype=x_UD.dtype)], dim=1)
 
 
-def _fit(x_ND: Tensor, y_LNK: Tensor, seen_FN: Tensor) -> Tensor:
-    """Predictions [F, G, L, N, K] of fits on the samples that are seen.
+def _fit(x_UD: Tensor, weight_FU: Tensor, target_FLUK: Tensor) -> Tensor:
+    """Predictions [F, G, L, U, K] of fits to weighted inputs and their summed targets.
 
     Steps follow Boehning's bound (1992): the Hessian of the mean loss is at most half the features' second moment, so
     its inverse is a step size for which every step descends; Nesterov's momentum speeds it up.
     """
-    count_F = seen_FN.sum(-1)
-    mean_FN = seen_FN / count_F[:, None]
-    moment_FDD = torch.einsum("fn,nd,ne->fde", mean_FN, x_ND, x_ND)
-    ridge = torch.tensor(PENALTIES, dtype=x_ND.dtype)
-    penalty_GD = ridge[:, None] * torch.cat([torch.ones(x_ND.shape[1] - 1), torch.zeros(1)]).to(x_ND)
-    bound = 0.5 * moment_FDD[:, None] + torch.diag_embed(penalty_GD + 1e-9)
-    step_FGDD = torch.linalg.inv(bound)[:, :, None]
-    w = torch.zeros(len(seen_FN), len(ridge), len(y_LNK), x_ND.shape[1], y_LNK.shape[-1], dtype=x_ND.dtype)
-    ahead = w
+    moment_FDD = torch.einsum("fu,ud,ue->fde", weight_FU, x_UD, x_UD)
+    ridge = torch.tensor(PENALTIES, dtype=x_UD.dtype)
+    penalty_GD = ridge[:, None] * torch.cat([torch.ones(x_UD.shape[1] - 1), torch.zeros(1)]).to(x_UD)
+    step_FGDD = torch.linalg.inv(0.5 * moment_FDD[:, None] + torch.diag_embed(penalty_GD + 1e-9))[:, :, None]
+    shape = (len(weight_FU), len(ridge), target_FLUK.shape[1], x_UD.shape[1], target_FLUK.shape[-1])
+    w = ahead = torch.zeros(shape, dtype=x_UD.dtype)
     for i in range(STEPS):
-        error = ((x_ND @ ahead).softmax(-1) - y_LNK) * mean_FN[:, None, None, :, None]
-        slope = x_ND.T @ error + penalty_GD[:, None, :, None] * ahead
-        moved = ahead - step_FGDD @ slope
+        excess = (x_UD @ ahead).softmax(-1) * weight_FU[:, None, None, :, None] - target_FLUK[:, None]
+        moved = ahead - step_FGDD @ (x_UD.T @ excess + penalty_GD[:, None, :, None] * ahead)
+        change = (moved - w).abs().max()
         ahead = moved + i / (i + 3) * (moved - w)
         w = moved
-    return (x_ND @ w).softmax(-1)
+        if i % PATIENCE == 0 and change < TOLERANCE:
+            break
+    return (x_UD @ w).softmax(-1)

@@ -38,7 +38,7 @@ def learned_posteriors(
         sights, texts = image_features(images), text_features(lvlm, rows)
     joint, mass = to_posteriors(score, logprob, settings.fallback)
     fits = {
-        name: cross_fit(features[pairs[:, column]], joint, pairs[:, 0], folds=settings.folds, seed=seed)
+        name: cross_fit(features, pairs[:, column], joint, pairs[:, 0], folds=settings.folds, seed=seed)
         for name, column, features in (("vision", 0, sights), ("language", 1, texts))
     }
     return Posteriors(
