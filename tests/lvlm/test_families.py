@@ -1,5 +1,6 @@
 """Every family: the probe against the model's own forward pass on inputs as its processor makes them."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from fusionscope.data import HeldOutTask, Question, uniform_weights
 from fusionscope.errors import InputError
-from fusionscope.lvlm import LVLM, FeatureCache, known_model_types, tiny
+from fusionscope.lvlm import LVLM, ComposedProcessor, FeatureCache, known_model_types, load_processor, tiny
 from fusionscope.probe import posteriors, probe
 from fusionscope.probe.passes import expanded
 
@@ -50,7 +51,7 @@ def family(request, task):
 def own_inputs(lvlm, name, image, text):
     """Inputs of the model's forward pass, made by its processor where that can be built without torchvision."""
     rendered = lvlm.adapter.chat.render(text)
-    if hasattr(lvlm.processor, "save_pretrained"):
+    if not isinstance(lvlm.processor, ComposedProcessor):
         opened = rendered + lvlm.adapter.chat.joint(ANSWERS[0])
         special = not opened.startswith(lvlm.tokenizer.bos_token)
         return dict(lvlm.processor(images=image, text=opened, add_special_tokens=special, return_tensors="pt"))
@@ -61,7 +62,7 @@ def own_inputs(lvlm, name, image, text):
     extra = {
         "gemma3": {"token_type_ids": here.int()},
         "paligemma": {"token_type_ids": torch.zeros_like(ids)},
-        **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), {"mm_token_type_ids": here.int()}),
+        **{key: {"mm_token_type_ids": here.int()} for key in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")},
     }.get(name, {})
     if name == "instructblip":
         words = lvlm.processor.qformer_tokenizer(rendered.removeprefix("<image>"), return_tensors="pt")
@@ -150,3 +151,31 @@ def test_masking_works_or_says_why_not(family, task, mask):
     assert (found.joint - found.language).abs().max() > 1e-4
     if mask == "remove":
         assert (found.language[0, 0] - found.language[0, 2]).abs().max() < 1e-6, "no image left"
+
+
+def test_a_saved_model_loads_and_answers_the_same(family, task, tmp_path):
+    family.lvlm.model.save_pretrained(tmp_path)
+    family.lvlm.processor.save_pretrained(tmp_path)
+    again = posteriors(LVLM.from_pretrained(str(tmp_path)), task, layers="last")
+    torch.testing.assert_close(again.crossed[0], family.found.crossed[-1], atol=1e-5, rtol=0)
+
+
+def test_a_processor_whose_video_part_needs_torchvision_is_composed(task, tmp_path):
+    """As the published Qwen2.5-VL directories are: the class named in them lists a video processor."""
+    lvlm = LVLM.wrap(*tiny.build("qwen2_5_vl"))
+    lvlm.model.save_pretrained(tmp_path)
+    lvlm.processor.save_pretrained(tmp_path)
+    for file, changes in (
+        ("preprocessor_config.json", {"image_processor_type": "Qwen2VLImageProcessor"}),
+        ("tokenizer_config.json", {}),
+    ):
+        settings = json.loads((tmp_path / file).read_text())
+        settings |= changes | {"processor_class": "Qwen2_5_VLProcessor"}
+        (tmp_path / file).write_text(json.dumps(settings))
+    again = LVLM.from_pretrained(str(tmp_path))
+    assert again.tokenizer.chat_template == lvlm.tokenizer.chat_template
+    torch.testing.assert_close(
+        posteriors(again, task, layers="last").crossed, posteriors(lvlm, task, layers="last").crossed, atol=1e-5, rtol=0
+    )
+    with pytest.raises(InputError, match=r"does not load[\s\S]*in parts[\s\S]*pass processor="):
+        load_processor(str(tmp_path / "nothing"))

@@ -1,23 +1,80 @@
 """Loading a processor, also where transformers' own class needs packages that are not there."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fusionscope.errors import InputError
 
 
-def load_processor(name_or_path: str) -> Any:
-    """The processor stored with a model.
+@dataclass(frozen=True, kw_only=True)
+class ComposedProcessor:
+    """Image processor and tokenizer side by side: all that an adapter needs.
+
+    Several families list a video processor, which needs torchvision, in a processor that is otherwise complete; the
+    parts for images are then loaded one by one.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer.
+        image_processor: The checkpoint's image processor, in its PIL variant where torchvision is missing.
+        chat_template: The checkpoint's chat template, or None.
+        qformer_tokenizer: InstructBLIP's second tokenizer, or None.
+    """
+
+    tokenizer: Any
+    image_processor: Any
+    chat_template: str | None = None
+    qformer_tokenizer: Any = None
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write all parts so that `load_processor` finds them again."""
+        self.tokenizer.save_pretrained(directory)
+        self.image_processor.save_pretrained(directory)
+        if self.chat_template is not None:
+            (Path(directory) / "chat_template.jinja").write_text(self.chat_template)
+        if self.qformer_tokenizer is not None:
+            self.qformer_tokenizer.save_pretrained(Path(directory) / "qformer_tokenizer")
+
+
+def load_processor(name_or_path: str, **settings: Any) -> Any:
+    """The processor stored with a model: transformers' own, or its parts where that cannot be built here.
+
+    Args:
+        name_or_path: A directory or the name of a model on the hub.
+        **settings: Passed to the loaders (such as ``revision``).
 
     Raises:
-        InputError: It cannot be loaded; the message carries the reason.
+        InputError: Neither loads; the message carries both reasons.
     """
     from transformers import AutoProcessor
 
+    load: Any = AutoProcessor.from_pretrained
     try:
-        return AutoProcessor.from_pretrained(name_or_path)
-    except (ImportError, AttributeError, OSError, ValueError) as error:
+        found = load(name_or_path, **settings)
+    except (ImportError, AttributeError, OSError, ValueError, TypeError) as error:
+        return _compose(name_or_path, error, settings)
+    complete = getattr(found, "tokenizer", None) is not None and getattr(found, "image_processor", None) is not None
+    return found if complete else _compose(name_or_path, TypeError(f"it loads as {type(found).__name__}"), settings)
+
+
+def _compose(name_or_path: str, reason: Exception, settings: dict[str, Any]) -> ComposedProcessor:
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    load_words: Any = AutoTokenizer.from_pretrained
+    load_images: Any = AutoImageProcessor.from_pretrained
+    try:
+        tokenizer = load_words(name_or_path, **settings)
+        images = load_images(name_or_path, backend="pil", **settings)
+    except (ImportError, AttributeError, OSError, ValueError, TypeError) as error:
         raise InputError(
             f"the processor of {name_or_path!r} does not load",
-            f"{type(error).__name__}: {error}",
+            f"as a whole: {type(reason).__name__}: {reason}; in parts: {type(error).__name__}: {error}",
             "pass processor=, any object with .tokenizer, .image_processor and .chat_template",
         ) from error
+    second = Path(name_or_path) / "qformer_tokenizer"
+    return ComposedProcessor(
+        tokenizer=tokenizer,
+        image_processor=images,
+        chat_template=tokenizer.chat_template,
+        qformer_tokenizer=load_words(second) if second.is_dir() else None,
+    )

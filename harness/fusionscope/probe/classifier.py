@@ -56,7 +56,7 @@ def cross_fit(
 
 def _assign(groups: Tensor, folds: int, seed: int) -> Tensor:
     """A fold for every sample: groups in random order, dealt out in turn."""
-    names, member = groups.unique(return_inverse=True)
+    names, member = torch.unique(groups, return_inverse=True)
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     return (order % min(folds, len(names)))[member]
 

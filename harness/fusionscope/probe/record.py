@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fusionscope.lvlm import LVLM
 from fusionscope.probe.result import ProbeResult
@@ -26,6 +27,7 @@ def to_record(
     """
     pid = result.pid
     errors = {atom: float(error) for atom, error in pid.standard_errors.items()}
+    atoms: dict[str, Any] = {atom: float(value) for atom, value in pid.atoms().items()}
     return Record(
         run=run,
         step=step,
@@ -37,7 +39,7 @@ def to_record(
         estimator=result.estimator,
         layer=result.layer,
         n_layers=result.n_layers,
-        **{atom: float(value) for atom, value in pid.atoms().items()},
+        **atoms,
         total=float(pid.total),
         union_lower=float(pid.union_lower),
         union_upper=float(pid.union_upper),

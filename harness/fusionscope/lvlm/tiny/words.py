@@ -22,7 +22,8 @@ def tokenizer(specials: Sequence[str], *, bos: str | None = None, template: str 
         core.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, core.token_to_id(bos))]
         )
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    return make(
         tokenizer_object=core,
         pad_token="<pad>",
         bos_token=bos,
