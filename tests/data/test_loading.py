@@ -40,10 +40,15 @@ def test_epochs_differ_and_repeat_with_their_seed():
     assert ResumableBatchSampler(5, 8, shuffle=False).order() == [0, 1, 2, 3, 4]
 
 
+class Squares:
+    def __getitem__(self, indices):
+        return [i * i for i in indices]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_loader_continues_after_what_it_handed_out(workers):
     def loader():
-        return ResumableLoader(list(range(20)), ResumableBatchSampler(20, 3), collate_fn=list, num_workers=workers)
+        return ResumableLoader(Squares(), ResumableBatchSampler(20, 3), collate_fn=list, num_workers=workers)
 
     whole = loader()
     expected = list(whole)
@@ -98,3 +103,37 @@ def test_a_file_of_another_kind_is_refused_with_its_row(folder):
         LlavaJson(str(folder / "other.json"))
     with pytest.raises(DataError, match=r"absent\.json"):
         LlavaJson(str(folder / "absent.json"))
+
+
+@given(st.integers(1, 80), st.integers(1, 4), st.integers(0, 2), st.data())
+def test_groups_hold_every_sample_once_and_one_modality(n, per_rank, epoch, data):
+    lengths = data.draw(st.lists(st.integers(-30, 30), min_size=n, max_size=n))
+    seen = []
+    for ranks in (1, 2):
+        samplers = [
+            ResumableBatchSampler(n, per_rank * 2 // ranks, seed=5, lengths=lengths, rank=rank, ranks=ranks)
+            for rank in range(ranks)
+        ]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        batches = [sorted(chain.from_iterable(parts)) for parts in zip(*samplers, strict=True)]
+        seen.append([[i for i in batch if i != FILLER] for batch in batches])
+    assert seen[0] == seen[1]
+    assert sorted(chain.from_iterable(seen[0])) == list(range(n))
+    size = per_rank * 2
+    full = sum(count // size for count in (sum(x >= 0 for x in lengths), sum(x < 0 for x in lengths)))
+    for batch in samplers[0].global_batches()[:full]:
+        assert len({lengths[i] >= 0 for i in batch}) == 1
+
+
+def test_grouping_puts_similar_lengths_together():
+    lengths = [(7 * i) % 101 for i in range(101)]
+    spread = {}
+    for given_lengths in (None, lengths):
+        batches = ResumableBatchSampler(101, 10, lengths=given_lengths).global_batches()[:10]
+        spread[given_lengths is None] = sum(max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in batches)
+    assert spread[False] < spread[True] / 3
+
+
+def test_lengths_are_words_and_negative_without_an_image(folder):
+    assert LlavaJson(str(folder / "rows.json")).lengths() == [3, 3, 3, -2]

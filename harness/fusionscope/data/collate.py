@@ -43,14 +43,15 @@ class Collator:
         self.processor, self.template, self.max_length = processor, template, max_length
         self.pad_to_square = pad_to_square
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Collate.
 
         Args:
             rows: LLaVA rows with opened images.
 
         Returns:
-            The model's inputs, right-padded, and ``labels`` int64 [B, T], -100 outside assistant text.
+            The model's inputs, right-padded, and ``labels`` int64 [B, T], -100 outside assistant text; where no sample
+            has an image, ``blank`` with the inputs of a black picture, which is no input of the model.
 
         Raises:
             DataError: A sample has no supervised token, a token crosses the border of the assistant's text, or images
@@ -67,6 +68,8 @@ class Collator:
             mask = supervised(one, offsets[i], replaced[i], conversation.id)
             mask_T = torch.tensor(mask) & batch["attention_mask"][i].bool()
             labels[i][mask_T] = batch["input_ids"][i][mask_T]
+        if not images:
+            batch["blank"] = self._blank()
         return self._cut({**batch, "labels": labels}, [c.id for c in conversations], [r.text for r in rendered])
 
     def _process(self, texts: list[str], images: list[Any]) -> dict[str, Any]:
@@ -83,11 +86,18 @@ class Collator:
         )
         return {key: value for key, value in encoded.items() if key != "token_type_ids"}
 
+    def _blank(self) -> dict[str, Tensor]:
+        """A black picture's inputs, for a batch without any: see `fusionscope.stages.loss.anchor`."""
+        crop = getattr(self.processor.image_processor, "crop_size", None) or {}
+        side = (int(crop.get("width", 336)), int(crop.get("height", 336)))
+        pixels = self.processor.image_processor(images=[Image.new("RGB", side)], return_tensors="pt")
+        return {key: value for key, value in pixels.items() if isinstance(value, Tensor)}
+
     def _image(self, image: Any) -> Any:
         image = image.convert("RGB")
         return square(image, self.processor.image_processor.image_mean) if self.pad_to_square else image
 
-    def _cut(self, batch: dict[str, Any], ids: list[str], texts: list[str]) -> dict[str, Tensor]:
+    def _cut(self, batch: dict[str, Any], ids: list[str], texts: list[str]) -> dict[str, Any]:
         length = batch["input_ids"].shape[1]
         if length > self.max_length:
             image_id = self.processor.tokenizer.convert_tokens_to_ids(image_token(self.processor))
@@ -98,7 +108,9 @@ class Collator:
                     "raise max_length",
                 )
             batch = {
-                key: value[:, : self.max_length] if value.shape[:2] == (len(ids), length) else value
+                key: value[:, : self.max_length]
+                if isinstance(value, Tensor) and value.shape[:2] == (len(ids), length)
+                else value
                 for key, value in batch.items()
             }
         for name, text, labels in zip(ids, texts, batch["labels"], strict=True):

@@ -85,4 +85,6 @@ def _turn(name: str, turn: Any) -> Turn:
             "correct its row",
         )
     role, value = _ROLES[turn["from"]], turn["value"]
-    return Turn(role=role, text=value.replace(IMAGE, "").strip(), images=value.count(IMAGE) if role == "user" else 0)
+    if role == "assistant" or IMAGE not in value:
+        return Turn(role=role, text=value)  # blanks at the ends stay, as in LLaVA
+    return Turn(role=role, text=value.replace(IMAGE, "").strip(), images=value.count(IMAGE))

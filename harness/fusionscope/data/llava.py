@@ -11,6 +11,10 @@ from torch.utils.data import Dataset
 from fusionscope.errors import DataError
 
 
+class BadImageError(DataError):
+    """A picture that is missing or cannot be read; `LlavaDataModule` may skip a few."""
+
+
 class LlavaJson(Dataset[dict[str, Any]]):
     """Conversations from a JSON list (or JSON lines) and the images that they name.
 
@@ -38,15 +42,23 @@ class LlavaJson(Dataset[dict[str, Any]]):
         names = named if isinstance(named, list) else [named]
         return {**row, "image": [self._open(index, name) for name in names]}
 
+    def lengths(self) -> list[int]:
+        """Words of each conversation, negative where there is no image: LLaVA's measure for grouping."""
+        return [
+            sum(len(str(turn.get("value", "")).split()) for turn in row["conversations"])
+            * (1 if row.get("image") else -1)
+            for row in self.rows
+        ]
+
     def _open(self, index: int, name: str) -> Image.Image:
         try:
             with Image.open(self.image_folder / name) as image:
                 return image.convert("RGB")
         except (OSError, UnidentifiedImageError) as error:
-            raise DataError(
+            raise BadImageError(
                 f"{self.path} row {index}: image {name!r} cannot be read: {error}",
                 f"images are looked for in {self.image_folder}",
-                "set image_folder, restore the file, or drop the row",
+                "set image_folder, restore the file, drop the row, or allow a few (LlavaDataModule's bad_images)",
             ) from error
 
 

@@ -16,13 +16,15 @@ class ResumableLoader(DataLoader[Any]):
     stream, and begins to iterate only when the first batch is asked for: a state may be loaded until then.
 
     Args:
-        dataset: Maps indices to rows.
+        dataset: Maps a list of indices to a list of rows.
         sampler: The batches.
         **settings: Passed to `torch.utils.data.DataLoader`.
     """
 
     def __init__(self, dataset: Any, sampler: ResumableBatchSampler, **settings: Any) -> None:
-        super().__init__(dataset, batch_sampler=sampler, generator=torch.Generator().manual_seed(0), **settings)
+        super().__init__(
+            dataset, batch_size=None, sampler=sampler, generator=torch.Generator().manual_seed(0), **settings
+        )
         self._batches = sampler
         self._epoch = self._handed_out = 0
 

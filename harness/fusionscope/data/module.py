@@ -1,16 +1,19 @@
 """Training data for any stage as a LightningDataModule."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 from torch.utils.data import Dataset
 
 from fusionscope.data.collate import IGNORE, Collator
+from fusionscope.data.llava import BadImageError
 from fusionscope.data.loader import ResumableLoader
 from fusionscope.data.sampler import FILLER, ResumableBatchSampler
 from fusionscope.data.templates import TemplateName
-from fusionscope.errors import ConfigError
+from fusionscope.errors import ConfigError, DataError
 
 
 class LlavaDataModule(L.LightningDataModule):
@@ -28,6 +31,9 @@ class LlavaDataModule(L.LightningDataModule):
         shuffle: Draw a new order for each epoch.
         seed: Seed of the order.
         drop_last: Leave out an uneven last batch.
+        group_by_length: Put samples of one modality and similar length together, as LLaVA does in stage 2; the dataset
+            needs a method ``lengths()``, as `LlavaJson` has.
+        bad_images: So many pictures may be unreadable; each is named in a warning and its sample skipped.
         num_workers: Worker processes that prepare batches.
         model: Whose processor to use, directory or hub name; the stage's model by default.
     """
@@ -44,6 +50,8 @@ class LlavaDataModule(L.LightningDataModule):
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
+        group_by_length: bool = False,
+        bad_images: int = 0,
         num_workers: int = 0,
         model: str | None = None,
     ) -> None:
@@ -52,7 +60,9 @@ class LlavaDataModule(L.LightningDataModule):
         self.template, self.max_length, self.pad_to_square = template, max_length, pad_to_square
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size or batch_size
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.group_by_length, self.bad_images = group_by_length, bad_images
         self.num_workers, self.model = num_workers, model
+        self.skipped: list[str] = []
         self._training: ResumableLoader | None = None
         self._resume: dict[str, int] = {}
 
@@ -93,18 +103,36 @@ class LlavaDataModule(L.LightningDataModule):
             batch_size,
             seed=self.seed,
             shuffle=shuffle,
+            lengths=dataset.lengths() if shuffle and self.group_by_length else None,
             rank=rank,
             ranks=ranks,
             drop_last=drop_last,
         )
         collate = Filling(Collator(self.processor(), self.template, self.max_length, self.pad_to_square))
         return ResumableLoader(
-            Filled(dataset),
+            Filled(dataset, skip_bad=self.bad_images > 0),
             sampler,
             collate_fn=collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Name the samples that were skipped, and stop when they are too many.
+
+        Raises:
+            DataError: More bad pictures than `bad_images`, on this process.
+        """
+        for message in batch.pop("skipped", ()):
+            self.skipped.append(message)
+            warnings.warn(f"sample skipped ({len(self.skipped)} of {self.bad_images} allowed): {message}", stacklevel=2)
+        if len(self.skipped) > self.bad_images:
+            raise DataError(
+                f"{len(self.skipped)} bad pictures, the last: {self.skipped[-1]}",
+                f"bad_images={self.bad_images} are allowed",
+                "restore the files, or raise data.bad_images",
+            )
+        return batch
 
     def processor(self) -> Any:
         """The processor of the stage's model, or of `model`.
@@ -126,21 +154,57 @@ class LlavaDataModule(L.LightningDataModule):
         return lvlm.processor
 
 
-class Filled(Dataset[tuple[Any, bool]]):
-    """Rows with a mark: whether they count, or stand in for a missing sample.
+@dataclass(frozen=True, kw_only=True)
+class Marked:
+    """A row, and whether it counts or stands in for one that doesn't.
+
+    Args:
+        row: A LLaVA row.
+        counts: Whether it has labels.
+        skipped: Why a row was skipped, where this one stands in for it.
+    """
+
+    row: Mapping[str, Any]
+    counts: bool = True
+    skipped: str = ""
+
+
+class Filled(Dataset[list[Marked]]):
+    """Batches of rows, with others in place of those that another rank has or whose picture is bad.
 
     Args:
         rows: The dataset.
+        skip_bad: Skip rows with bad pictures in place of failing.
     """
 
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
+    def __init__(self, rows: Any, skip_bad: bool) -> None:
+        self.rows, self.skip_bad = rows, skip_bad
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Any, bool]:
-        return (self.rows[0], False) if index == FILLER else (self.rows[index], True)
+    def __getitem__(self, indices: Sequence[int]) -> list[Marked]:
+        return [self._marked(index) for index in indices]
+
+    def _marked(self, index: int) -> Marked:
+        if index == FILLER:
+            return Marked(row=self._any(), counts=False)
+        try:
+            return Marked(row=self.rows[index])
+        except BadImageError as error:
+            if not self.skip_bad:
+                raise
+            return Marked(row=self._any(), counts=False, skipped=error.what)
+
+    def _any(self) -> Any:
+        """The first row whose picture is good."""
+        for index in range(len(self.rows)):
+            try:
+                return self.rows[index]
+            except BadImageError:
+                if not self.skip_bad:
+                    raise
+        raise DataError("no row has a good picture", "a batch needs one", "check image_folder")
 
 
 class Filling:
@@ -153,9 +217,10 @@ class Filling:
     def __init__(self, collate: Collator) -> None:
         self.collate = collate
 
-    def __call__(self, marked: Sequence[tuple[Any, bool]]) -> dict[str, Any]:
-        batch = self.collate([row for row, _ in marked])
-        for labels, (_, counts) in zip(batch["labels"], marked, strict=True):
-            if not counts:
+    def __call__(self, marked: Sequence[Marked]) -> dict[str, Any]:
+        batch: dict[str, Any] = self.collate([one.row for one in marked])
+        for labels, one in zip(batch["labels"], marked, strict=True):
+            if not one.counts:
                 labels.fill_(IGNORE)
-        return batch
+        skipped = [one.skipped for one in marked if one.skipped]
+        return {**batch, "skipped": skipped} if skipped else batch

@@ -76,7 +76,7 @@ def _v1(conversation: Conversation, processor: Any) -> Rendered:
     for turn in conversation.turns:
         if turn.role == "user":
             shown = (image_token(processor) + "\n") * turn.images + turn.text
-            text += f"USER: {shown.strip()} "
+            text += f"USER: {shown.strip() if turn.images else shown} "
         else:
             start = len(text) + len("ASSISTANT: ")
             text += f"ASSISTANT: {turn.text}{end}"

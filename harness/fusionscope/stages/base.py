@@ -21,7 +21,7 @@ from fusionscope.stages.config import ALIGN_PROJECTOR, FROZEN, LORA, PART_NAMES,
 from fusionscope.stages.distributed import gather, total
 from fusionscope.stages.loading import load
 from fusionscope.stages.lora import add_adapters, merged_state_dict
-from fusionscope.stages.loss import NonFiniteLossError, summed_loss
+from fusionscope.stages.loss import NonFiniteLossError, anchor, summed_loss
 from fusionscope.stages.parts import modules_of, parameters_by_part
 from fusionscope.stages.schedule import cosine_factor, warmup_steps
 
@@ -182,11 +182,17 @@ class VLMStage(L.LightningModule):
         """Start the clock of the micro-batch."""
         self._batch_start = time.perf_counter()
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    @property
+    def _looks(self) -> bool:
+        return any(self.parts[part].tune != "frozen" for part in ("vision_tower", "projector"))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the micro-batch's token losses; its gradient is scaled before the update."""
         loss, tokens = summed_loss(self.network, batch)
         sums = torch.stack((loss.detach(), tokens, batch["attention_mask"].sum().to(tokens.dtype)))
         self._sums = sums if self._sums is None else self._sums + sums
+        if "blank" in batch and self._looks and self.trainer.world_size > 1:
+            loss = loss + anchor(self.network, batch["blank"])
         return loss
 
     def on_after_backward(self) -> None:
@@ -225,7 +231,7 @@ class VLMStage(L.LightningModule):
         """Begin a new mean."""
         self._validation = torch.zeros(2, device=self.device)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add the batch's token losses."""
         self._validation += torch.stack(summed_loss(self.network, batch))
 

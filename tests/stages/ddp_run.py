@@ -1,0 +1,62 @@
+"""One training run for test_distributed.py, in as many processes as it is told; rank 0 writes what came out as JSON.
+
+usage: ddp_run.py MODEL DIRECTORY STRATEGY DEVICES BATCH_SIZE KIND N
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import lightning as L
+import torch
+from conftest import Toy
+
+from fusionscope.data import LlavaDataModule
+from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
+
+
+class Losses(L.Callback):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step > len(self.losses):
+            self.losses.append(float(trainer.callback_metrics["train/loss"]))
+
+
+def stage(kind: str, model: str) -> L.LightningModule:
+    full = PartConfig(tune="full", lr=1e-2)
+    if kind == "alignment":
+        return AlignmentPretraining(model, projector=full)
+    lora = PartConfig(tune="lora", lr=1e-2)
+    settings = LoraSettings(rank=2, alpha=4, dropout=0.0)
+    return VisualInstructionTuning(model, projector=full, language_model=lora, lora=settings)
+
+
+def strategy(name: str, devices: int):
+    if name == "fsdp2":
+        from lightning.pytorch.strategies import ModelParallelStrategy
+
+        return ModelParallelStrategy(
+            data_parallel_size=devices, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
+    return name
+
+
+def main(model: str, directory: str, name: str, devices: int, batch_size: int, kind: str, n: int) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    losses, module = Losses(), stage(kind, model)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=devices, strategy=strategy(name, devices), max_epochs=2, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[losses],
+        default_root_dir=directory, accumulate_grad_batches=2, gradient_clip_val=None if name == "fsdp2" else 1.0,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=LlavaDataModule(train=Toy(n), batch_size=batch_size, seed=3))
+    trainer.save_checkpoint(f"{directory}/last.ckpt")
+    if trainer.is_global_zero:
+        Path(directory, "losses.json").write_text(json.dumps(losses.losses))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5]), sys.argv[6], int(sys.argv[7]))

@@ -1,0 +1,37 @@
+"""Two processes with half the batch each give what one process gives, uneven and text-only batches included."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("ddp_run.py")
+
+
+def run(directory: Path, *arguments: object) -> tuple[list[float], dict[str, torch.Tensor]]:
+    directory.mkdir()
+    model, *rest = map(str, arguments)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), model, str(directory), *rest],
+        capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    state = torch.load(directory / "last.ckpt", weights_only=True)["state_dict"]
+    return json.loads((directory / "losses.json").read_text()), state
+
+
+@pytest.mark.parametrize("kind", ["alignment", "lora"])
+def test_two_processes_equal_one(kind, tiny, tmp_path):
+    """21 samples in global batches of 4: the last has one sample, so the second process has none of its own."""
+    one, one_state = run(tmp_path / "one", tiny, "auto", 1, 4, kind, 21)
+    two, two_state = run(tmp_path / "two", tiny, "ddp", 2, 2, kind, 21)
+    assert len(one) == 6
+    torch.testing.assert_close(torch.tensor(two), torch.tensor(one), atol=1e-5, rtol=0)
+    assert set(one_state) == set(two_state)
+    for name, value in one_state.items():
+        torch.testing.assert_close(two_state[name], value, atol=1e-4, rtol=1e-4)
