@@ -1,37 +1,22 @@
 """PID of a vision-language model while it trains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
-from tqdm.auto import tqdm
 
-from fusionscope.callbacks.ranks import gather, is_sharded, own_share
+from fusionscope.callbacks.monitor import Monitor, TaskSpec
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.callbacks.sinks import Sinks, metrics
-from fusionscope.data import HeldOutTask, load_task
+from fusionscope.callbacks.sinks import Sinks
+from fusionscope.data import HeldOutTask
 from fusionscope.errors import ConfigError
-from fusionscope.lvlm import LVLM, FeatureCache
-from fusionscope.probe import ProbeResult, model_name, probe, to_record
+from fusionscope.lvlm import LVLM
 from fusionscope.records import Journey
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskSpec:
-    """A held-out task by name, as a recipe states it.
-
-    Args:
-        name: What `fusionscope.data.load_task` takes, such as ``"sandbox/synergy"``.
-        settings: Passed to the task's loader.
-    """
-
-    name: str
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class PIDCallback(Callback):
@@ -47,7 +32,8 @@ class PIDCallback(Callback):
         processor: Its Hugging Face processor, or the name of its attribute; needed with ``model``.
         schedule: When to probe.
         layers: Which layers: ``"all"`` or indices from 0 (the embeddings) to the number of decoder layers.
-        design: How the unimodal posteriors are obtained; every number carries it.
+        design: How the unimodal posteriors are obtained; every number carries it. None is ``"crossed"`` for tasks that
+            can be crossed, and an error for others: nothing is masked unasked.
         weights: Names of pair weights, or ``"all"`` that the task has.
         estimator: The PID estimator.
         probe_settings: More keyword arguments of `fusionscope.probe.probe`.
@@ -71,7 +57,7 @@ class PIDCallback(Callback):
         processor: Any = None,
         schedule: Schedule = Schedule(every_n_steps=500, log_spaced=2.0),  # noqa: B008 (frozen)
         layers: Literal["all"] | Sequence[int] = "all",
-        design: str = "crossed",
+        design: str | None = None,
         weights: Literal["all"] | Sequence[str] = "all",
         estimator: str = "exact",
         probe_settings: Mapping[str, Any] | None = None,
@@ -81,53 +67,50 @@ class PIDCallback(Callback):
         heatmap_every: int = 10,
         progress: bool = True,
     ) -> None:
-        if not tasks:
-            raise ConfigError("PIDCallback(tasks=[])", "there is nothing to probe", "name at least one held-out task")
-        self.tasks = [_load(task) for task in tasks]
         self.model, self.processor = model, processor
-        self.schedule, self.layers, self.stage, self.baseline = schedule, layers, stage, baseline
-        self.directory, self.heatmap_every, self.progress = directory, heatmap_every, progress
-        self.probe_settings = {
-            "design": design,
-            "estimator": estimator,
-            **(probe_settings or {}),
-        }
-        self.weights = weights
-        self._features = FeatureCache()
-        self._probed_at = -1
-        self._n_probes = 0
-        self._seconds = 0.0
+        self.schedule, self.stage, self.directory = schedule, stage, directory
+        self.monitor = Monitor(
+            tasks,
+            layers=layers,
+            weights=weights,
+            probe_settings={"design": design, "estimator": estimator, **(probe_settings or {})},
+            baseline=baseline,
+            heatmap_every=heatmap_every,
+            progress=progress,
+        )
         self._pending = False
         self._resumed = False
-        self._sinks: Sinks | None = None
 
     @property
     def state_key(self) -> str:
-        settings = {k: str(v) for k, v in (self.probe_settings | {"weights": self.weights}).items()}
-        return self._generate_state_key(tasks=[task.name for task in self.tasks], **settings)
+        settings = self.monitor.probe_settings | {"weights": self.monitor.weights, "layers": self.monitor.layers}
+        tasks = [task.name for task in self.monitor.tasks]
+        return self._generate_state_key(tasks=tasks, **{key: str(value) for key, value in settings.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        return {"probed_at": self._probed_at, "n_probes": self._n_probes}
+        return {"probed_at": self.monitor.probed_at, "n_probes": self.monitor.n_probes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._probed_at, self._n_probes = state_dict["probed_at"], state_dict["n_probes"]
+        self.monitor.probed_at, self.monitor.n_probes = state_dict["probed_at"], state_dict["n_probes"]
         self._resumed = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._lvlm = _find_lvlm(pl_module, self.model, self.processor)
-        self._layers = self._lvlm.layer_numbers(self.layers)
+        lvlm = _find_lvlm(pl_module, self.model, self.processor)
         journey = Journey.find(trainer.default_root_dir)
         running = journey.current if journey else None
-        self._offset = running.step_offset if running else 0
-        self._stage = self.stage or (running.name if running else type(pl_module).__name__)
-        self._sinks = Sinks(trainer, self.directory) if trainer.is_global_zero else None
+        self.monitor.begin(
+            lvlm,
+            sinks=_sinks(trainer, self.directory, journey) if trainer.is_global_zero else None,
+            stage=self.stage or (running.name if running else type(pl_module).__name__),
+            offset=running.step_offset if running else 0,
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._resumed and self._sinks:
-            self._sinks.resume_after(self._offset + trainer.global_step)
+        if self._resumed:
+            self.monitor.resume_at(trainer.global_step)
         missed = self._resumed and self.schedule.at_checkpoints
         if missed or (self.schedule.at_start and trainer.global_step == 0):
-            self._probe(trainer, pl_module)
+            self._probe(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # The weights stay as they are until the next batch; a probe here could not enter this checkpoint's states.
@@ -135,77 +118,37 @@ class PIDCallback(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._pending:
-            self._probe(trainer, pl_module)
+            self._probe(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.schedule.due(trainer.global_step):
-            found = self._probe(trainer, pl_module)
-            pl_module.log_dict(found, logger=False, on_step=True, on_epoch=False)
+            pl_module.log_dict(self._probe(trainer), logger=False, on_step=True, on_epoch=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._pending or self.schedule.at_end:
-            self._probe(trainer, pl_module)
-        if self._sinks:
-            self._sinks.draw(self._offset + trainer.global_step)
-        rank_zero_info(f"PIDCallback: {self._n_probes} probes took {self._seconds:.1f} s")
+            self._probe(trainer)
+        rank_zero_info(f"PIDCallback: {self.monitor.finish(trainer.global_step)}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._sinks:
-            self._sinks.close()
-        self._sinks = None
+        self.monitor.close()
 
-    def _probe(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
-        """Probe every task once at this step, write the records and return the last layer's atoms."""
+    def _probe(self, trainer: Trainer) -> dict[str, float]:
         self._pending = False
-        if trainer.global_step == self._probed_at:
-            return {}
-        self._probed_at = trainer.global_step
-        self._n_probes += 1
-        with isolate_rng(), trainer.precision_plugin.forward_context():
-            results = self._run_probes(trainer)
-        self._seconds += sum({r.task: r.seconds for r in results}.values())
-        step = trainer.global_step
-        place = {
-            "step": self._offset + step,
-            "stage": self._stage,
-            "stage_step": step,
-            "model": model_name(self._lvlm),
-            "baseline": self.baseline,
-        }
-        records = [to_record(r, run=self._sinks.run if self._sinks else "", **place) for r in results]
-        if self._sinks:
-            self._sinks.write(records, stage_step=step)
-            if self._n_probes % self.heatmap_every == 0:
-                self._sinks.draw(self._offset + step)
-        return metrics(records)
-
-    def _run_probes(self, trainer: Trainer) -> list[ProbeResult]:
-        sharded = is_sharded(self._lvlm.model)
-        results: list[ProbeResult] = []
-        show = self.progress and trainer.is_global_zero
-        with tqdm(total=len(self.tasks), desc=f"PID, step {trainer.global_step}", leave=False, disable=not show) as bar:
-            for task in own_share(self.tasks, sharded=sharded):
-                bar.set_postfix_str(task.name)
-                weights = tuple(task.pair_weights) if self.weights == "all" else self.weights
-                results += probe(
-                    self._lvlm,
-                    task,
-                    layers=self._layers,
-                    weights=weights,
-                    feature_cache=self._features,
-                    **self.probe_settings,
-                )
-                bar.update()
-        return gather(results, sharded=sharded)
+        return self.monitor.probe(trainer.global_step, trainer.precision_plugin.forward_context())
 
 
-def _load(task: str | TaskSpec | HeldOutTask) -> HeldOutTask:
-    if isinstance(task, HeldOutTask):
-        return task
-    spec = TaskSpec(name=task) if isinstance(task, str) else task
-    return load_task(spec.name, **spec.settings)
+def _sinks(trainer: Trainer, directory: str | None, journey: Journey | None) -> Sinks:
+    """Records beside the journey or the logger; TensorBoard and the other loggers are the trainer's own."""
+    folder = journey.directory if journey else trainer.log_dir or trainer.default_root_dir
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    others = [logger for logger in trainer.loggers if not isinstance(logger, TensorBoardLogger)]
+    return Sinks(
+        Path(directory or folder),
+        writer=boards[0].experiment if boards else None,
+        logs=[logger.log_metrics for logger in others],
+    )
 
 
 def _find_lvlm(pl_module: LightningModule, model: str | nn.Module | None, processor: Any) -> LVLM:

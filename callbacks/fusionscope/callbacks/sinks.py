@@ -1,41 +1,36 @@
 """Where the records of a run go: the record file, TensorBoard, the trainer's other loggers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.tensorboard import SummaryWriter
 
 from fusionscope.records import Journey, Record, RecordFile
-from fusionscope.records.tensorboard import draw_heatmaps, draw_layout, draw_scalars, purge_after, tag
+from fusionscope.records.tensorboard import draw_heatmaps, draw_layout, draw_scalars, purge_after, series_name, tag
+from fusionscope.study.board import draw_summary
+from fusionscope.study.live import OnsetWatch
+
+Log = Callable[[Mapping[str, float], int], None]
+"""Writes numbers at a step of the stage to one of a trainer's other loggers."""
 
 
 class Sinks:
-    """The record file and the loggers of one run; made on rank zero only.
+    """The record file, TensorBoard and other loggers of one run; made on the first rank only.
 
     Args:
-        trainer: The trainer whose loggers are written to.
-        directory: The folder of ``records.jsonl``; by default that of the journey or of the logger.
+        folder: The folder of ``records.jsonl``; its name is the run's.
+        writer: A TensorBoard writer that is open already; by default one of its own in ``folder/tensorboard``.
+        logs: Other loggers.
     """
 
-    def __init__(self, trainer: Trainer, directory: str | None) -> None:
-        journey = Journey.find(trainer.default_root_dir)
-        if directory is not None:
-            self.folder = Path(directory)
-        elif journey is not None:
-            self.folder = journey.directory
-        else:
-            self.folder = Path(trainer.log_dir or trainer.default_root_dir)
-        self.file = RecordFile(self.folder / "records.jsonl")
-        self._own_writer: SummaryWriter | None = None
-        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        self._others = [logger for logger in trainer.loggers if not isinstance(logger, TensorBoardLogger)]
-        if boards:
-            self.writer: Any = boards[0].experiment
-        else:
-            self.writer = self._own_writer = SummaryWriter(str(self.folder / "tensorboard"))
+    def __init__(self, folder: Path, writer: Any = None, logs: Sequence[Log] = ()) -> None:
+        self.folder, self._logs = folder, logs
+        self.file = RecordFile(folder / "records.jsonl")
+        self.watch = OnsetWatch()
+        self._own_writer = None if writer is not None else SummaryWriter(str(folder / "tensorboard"))
+        self.writer: Any = writer if writer is not None else self._own_writer
 
     @property
     def run(self) -> str:
@@ -48,10 +43,15 @@ class Sinks:
 
     def write(self, records: Sequence[Record], *, stage_step: int) -> None:
         """Add new records, the file first: everything else can be drawn again from it."""
+        if not self.watch.seeded:
+            self.watch.seed(r for r in self.file.read() if r.run == self.run and r.step < records[0].step)
         self.file.append(records)
         draw_scalars(self.writer, records)
-        for logger in self._others:
-            logger.log_metrics(metrics(records), step=stage_step)
+        for series, text in self.watch.update(records).items():
+            self.writer.add_text(f"pid_onset/{series_name(series)}", text, records[0].step)
+            rank_zero_info(text)
+        for log in self._logs:
+            log(metrics(records), stage_step)
 
     def draw(self, step: int) -> None:
         """Draw the heatmaps and the layout from all records up to a step."""
@@ -59,6 +59,14 @@ class Sinks:
         if records:
             draw_heatmaps(self.writer, records)
             draw_layout(self.writer, records)
+            self.writer.flush()
+
+    def finish(self, step: int) -> None:
+        """Draw everything that stands at the end: heatmaps, layout, summary, hyperparameters."""
+        self.draw(step)
+        records = [record for record in self.file.read() if record.run == self.run and record.step <= step]
+        if records:
+            draw_summary(self.writer, records, Journey.find(self.folder))
             self.writer.flush()
 
     def close(self) -> None:

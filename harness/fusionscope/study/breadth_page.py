@@ -57,6 +57,7 @@ def draw_scatter(axes: Any, own: Sequence[Row], atom: str) -> None:
     axes.set_xlabel(f"{SHORT[atom]} (bits)")
     axes.set_ylabel("accuracy")
     axes.margins(0.08)
+    axes.set_ylim(-0.03, 1.05)
     axes.grid()
 
 
@@ -114,7 +115,8 @@ def profile_page(profile: Profile, records: Sequence[Record], *, name: str) -> s
     rows = rows_of(profile, records)
     groups = by_task(rows)
     verdicts = [
-        (v.verdict, f"{v.name}: Spearman(S, accuracy) {v.synergy:.2f}, U2 {v.language:.2f}") for v in task_regimes(rows)
+        (v.verdict, f"{v.name}: Spearman with accuracy {_rho(v.synergy)} for S, {_rho(v.language)} for U2")
+        for v in task_regimes(rows)
     ]
     found = {title: tables.as_html(table, title) for title, table in comparisons(rows).items()}
     measured, ranked, *rest = found.values()
@@ -160,6 +162,10 @@ def _diagnostics(rows: Sequence[Row]) -> tables.Rows:
             for row in rows
         ),
     ]  # fmt: skip
+
+
+def _rho(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{value:.2f}"
 
 
 def _shape(i: int) -> str:

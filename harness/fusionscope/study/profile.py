@@ -182,15 +182,13 @@ _SHARES = ("accuracy", "accuracy_without_image", "accuracy_without_text")
 
 
 def _correlations(rows: Sequence[Row]) -> Rows:
-    names = {**SHORT, "total": "I"}
     targets = {"accuracy": "accuracy", "drop": "accuracy drop without image"}
-    return [
-        ("task", "of", "with", "rho", "low", "high", "models"),
-        *(
-            (c.task, names[c.measure], targets[c.target], _number(c.rho), _number(c.low), _number(c.high), str(c.n))
-            for c in breadth.correlations(rows)
-        ),
-    ]
+    cells: dict[tuple[str, str, int], list[str]] = {}
+    for c in breadth.correlations(rows):
+        text = "undefined" if math.isnan(c.rho) else f"{c.rho:.3f} [{c.low:.3f}, {c.high:.3f}]"
+        cells.setdefault((c.task, targets[c.target], c.n), []).append(text)
+    head = ("task", "with", *SHORT.values(), "I", "models")
+    return [head, *((task, target, *texts, str(n)) for (task, target, n), texts in cells.items())]
 
 
 def _regimes(rows: Sequence[Row]) -> Rows:
@@ -251,4 +249,4 @@ def _model(file: Path, row: Mapping[str, Any]) -> Model:
 
 
 def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
