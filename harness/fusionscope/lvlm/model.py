@@ -136,7 +136,7 @@ class LVLM:
         cache: FeatureCache | None = None,
         at_once: int = 32,
     ) -> list[Features]:
-        """Images to embeddings in the language model's space.
+        """Images to embeddings in the language model's space, kept on the CPU: only a batch's go to its device.
 
         Args:
             images: A sequence of PIL images; only those that the cache lacks are opened.
@@ -145,9 +145,8 @@ class LVLM:
             at_once: Images per pass through the tower.
         """
         seen = self._looked(images, keys, cache, at_once)
-        return [
-            one for start in range(0, len(seen), at_once) for one in self.adapter.project(seen[start : start + at_once])
-        ]
+        chunks = (seen[start : start + at_once] for start in range(0, len(seen), at_once))
+        return [_on_cpu(one) for chunk in chunks for one in self.adapter.project(chunk)]
 
     def _looked(
         self, images: Sequence[Any], keys: Sequence[str] | None, cache: FeatureCache | None, at_once: int
@@ -161,7 +160,7 @@ class LVLM:
             chunk = missing[start : start + at_once]
             fresh = self.adapter.look(self.adapter.process([images[i] for i in chunk]))
             for i, one in zip(chunk, fresh, strict=True):
-                found[i] = one
+                found[i] = _on_cpu(one)
                 if cache is not None and keys is not None:
                     cache.put((mark, keys[i]), one)
         return [one for one in found if one is not None]
@@ -198,6 +197,10 @@ class LVLM:
     def head(self, hidden: Tensor) -> Tensor:
         """The model's head, where it lies."""
         return self.adapter.head(hidden)
+
+
+def _on_cpu(features: Features) -> Features:
+    return {name: value.cpu() for name, value in features.items()}
 
 
 def repeat_cache(cache: Any, repeats: int) -> Any:

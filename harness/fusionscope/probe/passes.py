@@ -19,6 +19,7 @@ from fusionscope.lvlm import IMAGE, LVLM, Batch, Features
 from fusionscope.lvlm.batch import PaddingSide, stack
 from fusionscope.lvlm.model import repeat_cache
 from fusionscope.lvlm.prompt import common_prefix
+from fusionscope.probe.memory import HEAD_ELEMENTS
 from fusionscope.probe.scoring import Rows
 
 Progress = Callable[[int, int], None]
@@ -159,7 +160,7 @@ class Passes:
 
     def logprob(self, hidden: dict[int, Tensor], targets: Tensor) -> Tensor:
         """Log-probabilities of target tokens [N, T, C] at every layer: float32 [L, N, T, C] on the CPU."""
-        step = max(1, 2**26 // (self.lvlm.adapter.text_config.vocab_size * targets.shape[1]))
+        step = max(1, HEAD_ELEMENTS // (self.lvlm.adapter.text_config.vocab_size * targets.shape[1]))
         found = []
         for layer in self.layers:
             parts = []

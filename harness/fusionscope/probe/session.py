@@ -11,11 +11,9 @@ from fusionscope.data import HeldOutTask, Question
 from fusionscope.lens import Lens, LogitLens
 from fusionscope.lvlm import LVLM, FeatureCache, Features
 from fusionscope.lvlm.batch import PaddingSide
+from fusionscope.probe.memory import automatic_rows
 from fusionscope.probe.passes import Budget, Passes, Progress
 from fusionscope.probe.scoring import Rows, Scoring, build_rows
-
-CPU_TOKENS = 8192
-"""Tokens in flight on a CPU: more only leaves its caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ def passes_for(
         lvlm=lvlm,
         layers=layers,
         lens=settings.lens or LogitLens(norm=lvlm.final_norm, head=lvlm.head),
-        budget=Budget(rows=settings.batch_size or max(1, CPU_TOKENS // longest)),
+        budget=Budget(rows=settings.batch_size or automatic_rows(lvlm, longest, layers)),
         share_prefix=settings.share_prefix,
         side=settings.padding_side,
         progress=_progress(settings.progress, title),

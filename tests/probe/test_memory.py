@@ -1,0 +1,66 @@
+"""The stated bound on memory, held against what is really alive during a probe."""
+
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fusionscope.lvlm import LVLM, tiny
+from fusionscope.probe import posteriors
+from fusionscope.probe.memory import HEAD_ELEMENTS, row_bytes
+
+
+class Alive(TorchDispatchMode):
+    """Bytes of storages made while entered and still alive, and their peak."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.known:
+                    self.add(storage)
+        return out
+
+    def add(self, storage):
+        key, size = storage._cdata, storage.nbytes()
+        self.known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+        def gone():
+            self.known.discard(key)
+            self.now -= size
+
+        weakref.finalize(storage, gone)
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("rows", [1, 6])
+def test_the_peak_stays_under_the_formula(make_task, name, rows):
+    lvlm = LVLM.wrap(*tiny.build(name))
+    task = make_task(n_images=6, n_questions=4)
+    posteriors(lvlm, task)
+    with Alive() as alive:
+        posteriors(lvlm, task, batch_size=rows)
+    longest = max(len(lvlm.prompt(q.text, q.candidates).ids) for q in task.questions) + 16
+    vocabulary = lvlm.adapter.text_config.vocab_size
+    head = min(HEAD_ELEMENTS, max(rows, len(task.questions)) * vocabulary) * 12
+    images = sum(value.numel() * value.element_size() for one in lvlm.look(task.images) for value in one.values())
+    seeing = 32 * 40 * 40 * 3 * 8 * 4
+    bound = max(rows, 1) * row_bytes(lvlm, longest, longest, lvlm.n_layers + 1) + head + 2 * images + seeing
+    assert 0 < alive.peak < bound
+
+
+def test_the_bound_grows_with_what_it_counts(llava):
+    base = row_bytes(llava, 100, 20, 4)
+    assert row_bytes(llava, 200, 20, 4) > base
+    assert row_bytes(llava, 100, 40, 4) > base
+    assert row_bytes(llava, 100, 20, 8) > base
