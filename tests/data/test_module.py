@@ -54,7 +54,7 @@ def test_what_stands_in_has_no_labels(rows):
     from fusionscope.data import Collator
 
     filled = Filled(LlavaJson(rows), skip_bad=True)
-    batch = Filling(Collator(build_processor()))(filled[[1, -1, 0]])
+    batch = Filling(Collator(build_processor()))([filled[1], filled[-1], filled[0]])
     learnt = (batch["labels"] != -100).sum(1)
     assert learnt[0] > 0
     assert learnt[1:].tolist() == [0, 0]

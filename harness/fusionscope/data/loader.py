@@ -1,6 +1,6 @@
 """A DataLoader that says how far it has come and continues from there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,14 +16,14 @@ class ResumableLoader(DataLoader[Any]):
     stream, and begins to iterate only when the first batch is asked for: a state may be loaded until then.
 
     Args:
-        dataset: Maps a list of indices to a list of rows.
+        dataset: Maps an index to a row.
         sampler: The batches.
         **settings: Passed to `torch.utils.data.DataLoader`.
     """
 
     def __init__(self, dataset: Any, sampler: ResumableBatchSampler, **settings: Any) -> None:
         super().__init__(
-            dataset, batch_size=None, sampler=sampler, generator=torch.Generator().manual_seed(0), **settings
+            _Batches(dataset), batch_size=None, sampler=sampler, generator=torch.Generator().manual_seed(0), **settings
         )
         self._batches = sampler
         self._epoch = self._handed_out = 0
@@ -43,3 +43,17 @@ class ResumableLoader(DataLoader[Any]):
         more, start = divmod(state["batches"], len(self._batches))
         self._batches.set_epoch(state["epoch"] + more)
         self._batches.start = start
+
+
+class _Batches:
+    """Rows by the batch.
+
+    Args:
+        rows: Maps an index to a row.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __getitem__(self, indices: Sequence[int]) -> list[Any]:
+        return [self.rows[index] for index in indices]

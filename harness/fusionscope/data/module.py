@@ -169,8 +169,8 @@ class Marked:
     skipped: str = ""
 
 
-class Filled(Dataset[list[Marked]]):
-    """Batches of rows, with others in place of those that another rank has or whose picture is bad.
+class Filled(Dataset[Marked]):
+    """Rows, with others in place of those that another rank has or whose picture is bad.
 
     Args:
         rows: The dataset.
@@ -183,10 +183,7 @@ class Filled(Dataset[list[Marked]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, indices: Sequence[int]) -> list[Marked]:
-        return [self._marked(index) for index in indices]
-
-    def _marked(self, index: int) -> Marked:
+    def __getitem__(self, index: int) -> Marked:
         if index == FILLER:
             return Marked(row=self._any(), counts=False)
         try:
