@@ -1,7 +1,7 @@
 """TensorBoard of a run: hyperparameters with the final atoms, a summary as text, event files rebuilt from records.
 
-Tags of a series (task, design, weights, estimator), besides those of `fusionscope.records.tensorboard`: none. Of a run:
-``pid_summary`` and ``pid_onsets`` (text), and the three of the HParams page. `count_tags` is the bound.
+Tags besides those of `fusionscope.records.tensorboard`: ``pid_onset/<series>`` (text, during training), and of a run
+``pid_summary`` and ``pid_onsets`` (text) and the three of the HParams page. `count_tags` is the bound.
 """
 
 import shutil
@@ -16,14 +16,14 @@ from fusionscope.study.tables import as_markdown, layer_onsets, stage_ends
 
 FOLDER = "tensorboard"
 _RUN_TAGS = 5
-_SERIES_TAGS = 18
+_SERIES_TAGS = 22
 
 
 def count_tags(n_series: int, n_layers: int) -> int:
-    """The most tags that a run has: per series 18 and 4 for each layer drawn (at most 17), and 5 of the run.
+    """The most tags that a run has: per series 22 and 4 for each layer drawn (at most 17), and 5 of the run.
 
     >>> count_tags(1, 4), count_tags(1, 80)
-    (43, 91)
+    (47, 95)
     """
     return n_series * (_SERIES_TAGS + len(ATOMS) * len(drawn_layers(n_layers))) + _RUN_TAGS
 

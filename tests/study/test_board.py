@@ -1,0 +1,77 @@
+"""TensorBoard files rebuilt from records, and onsets while a run goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fusionscope.records import Journey, Record
+from fusionscope.records.tensorboard import layer_tag, tag
+from fusionscope.study.board import count_tags, rebuild
+from fusionscope.study.live import OnsetWatch
+
+Run = Callable[..., list[Record]]
+
+
+def read(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+
+
+@pytest.fixture(scope="module")
+def records(make_run: Run) -> list[Record]:
+    return [r for r in make_run() if r.task in ("sandbox/synergy", "sandbox/redundant")]
+
+
+def test_event_files_are_rebuilt_with_all_values_and_few_tags(
+    records: list[Record], tmp_path: Path, make_journey: Callable[..., Journey]
+) -> None:
+    folder = rebuild(records, tmp_path, make_journey(tmp_path))
+    events = read(folder)
+    tags = events.Tags()
+    assert sum(len(tags[kind]) for kind in ("scalars", "images", "tensors")) <= count_tags(3, 4)
+    assert len(events.Scalars(layer_tag(records[0].series, "synergy", 2))) == 20
+    last = [r for r in records if r.task == "sandbox/synergy" and r.layer == 4]
+    shown = {event.step: event.value for event in events.Scalars(tag(last[0].series, "synergy"))}
+    assert shown[last[-1].step] == pytest.approx(last[-1].synergy)
+    assert set(shown) == {r.step for r in last}
+    assert "pid_summary/text_summary" in tags["tensors"]
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert size < 1_000_000
+    again = rebuild(records[: len(records) // 2], tmp_path)
+    assert len(list(again.iterdir())) == 1
+    assert len(read(again).Scalars(tag(last[0].series, "synergy"))) < 20
+
+
+def test_runs_of_a_sweep_are_runs_of_tensorboard(records: list[Record], make_run: Run, tmp_path: Path) -> None:
+    other = [r for r in make_run(run="other") if r.task == "sandbox/synergy" and r.layer == 4]
+    mine = [r for r in records if r.task == "sandbox/synergy" and r.layer == 4]
+    folder = rebuild([*mine, *other], tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["demo", "other"]
+
+
+def test_an_onset_is_told_once_and_when_it_moves(records: list[Record]) -> None:
+    own = [r for r in records if r.task == "sandbox/synergy"]
+    steps = list(dict.fromkeys((r.stage, r.stage_step, r.step) for r in own))
+    watch, news = OnsetWatch(), []
+    for stage, stage_step, step in steps:
+        fresh = [r for r in own if (r.stage, r.stage_step) == (stage, stage_step)]
+        news += [(step, text) for text in watch.update(fresh).values()]
+    assert 1 <= len(news) <= 3
+    assert all(step > 100 for step, _ in news)
+    assert "onset of synergy on sandbox/synergy (uniform pairs): step 1" in news[-1][1]
+    assert str(watch).startswith("S on sandbox/synergy since 1")
+
+
+def test_a_resumed_watch_repeats_nothing(records: list[Record]) -> None:
+    own = [r for r in records if r.task == "sandbox/synergy" and r.layer == 4]
+    watch = OnsetWatch()
+    watch.seed(own[:-1])
+    assert watch.seeded
+    assert watch.update(own[-1:]) == {}
+
+
+def test_a_run_without_learning_has_no_news(make_run: Run) -> None:
+    own = [r for r in make_run(learns=False, seed=3) if r.layer == 4 and r.task == "sandbox/synergy"]
+    watch = OnsetWatch()
+    assert [watch.update([record]) for record in own] == [{}] * len(own)

@@ -1,0 +1,241 @@
+"""Probing after training: the same numbers as live, resumed from any interruption, any kind of checkpoint."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from fusionscope.callbacks import PIDCallback, ScheduledCheckpoint
+from fusionscope.callbacks.schedule import Schedule
+from fusionscope.cli import main
+from fusionscope.data import LlavaDataModule, load_task
+from fusionscope.errors import ConfigError, DataError
+from fusionscope.records import Journey, Record, RecordFile, Stage
+from fusionscope.sandbox.model import write
+from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
+from fusionscope.study.checkpoints import find_checkpoints
+from fusionscope.study.models import Models
+from fusionscope.study.sweep import Plan, merge, sweep
+
+IMAGES = 144
+TASKS = [("sandbox/synergy", {"images": IMAGES}), ("sandbox/redundant", {"images": IMAGES})]
+ARGUMENTS = [
+    "--task",
+    "sandbox/synergy",
+    "--task",
+    "sandbox/redundant",
+    "--task-set",
+    f"images={IMAGES}",
+    "--device",
+    "cpu",
+]
+
+
+class Answers(Dataset[dict[str, Any]]):
+    """Pictures of noise and one-word answers."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        pixels = torch.randint(0, 256, (32, 32, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
+        turns = [
+            {"from": "human", "value": "<image>\nwhat colour is the circle ?"},
+            {"from": "gpt", "value": ("red", "blue")[i % 2]},
+        ]
+        return {"id": str(i), "image": Image.fromarray(pixels.numpy()), "conversations": turns}
+
+
+def train(journey: Journey, name: str, stage: L.LightningModule) -> Journey:
+    journey = journey.start(name).save()
+    schedule = Schedule(every_n_steps=4)
+    probing = PIDCallback([load_task(task, **settings) for task, settings in TASKS], schedule=schedule, progress=False)
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", devices=1, default_root_dir=journey.directory, logger=False,
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        callbacks=[probing, ScheduledCheckpoint(schedule)],
+    )  # fmt: skip
+    trainer.fit(stage, datamodule=LlavaDataModule(train=Answers(), batch_size=2, seed=3))
+    stage.export(journey.stage_directory(name) / "model")
+    return journey.finish(name, trainer.global_step).save()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two stages, alignment and adapters, probed live."""
+    directory = tmp_path_factory.mktemp("journey") / "tiny-run"
+    base = write(tmp_path_factory.mktemp("base"), seed=0)
+    stages = (Stage(name="1_align"), Stage(name="2_lora"))
+    journey = Journey(directory=directory, recipe="tiny", digest="0", seed=0, stages=stages).save()
+    journey = train(journey, "1_align", AlignmentPretraining(str(base), warmup_steps=0))
+    tuning = VisualInstructionTuning(
+        str(directory / "1_align" / "model"), warmup_steps=0, projector=PartConfig(tune="full", lr=1e-3),
+        language_model=PartConfig(tune="lora", lr=1e-2), lora=LoraSettings(rank=4, alpha=8, dropout=0.0),
+    )  # fmt: skip
+    train(journey, "2_lora", tuning)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def swept(run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    out = tmp_path_factory.mktemp("swept")
+    assert sweep(find_checkpoints([str(run)]), Plan(tasks=TASKS), out) == 8
+    return RecordFile(out / "records.jsonl").read()
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """All that a record measured; what it cost and where its model lay aside."""
+    row = dataclasses.asdict(record)
+    flat = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in ("seconds", "tokens")}
+    for group in ("standard_errors", "diagnostics"):
+        flat |= {f"{group}/{k}": v for k, v in row[group].items()}
+    return flat
+
+
+def assert_same(found: list[Record], expected: list[Record], tolerance: float) -> None:
+    by_key = {record.key: record for record in found}
+    assert set(by_key) == {record.key for record in expected}
+    for record in expected:
+        mine, theirs = numbers(by_key[record.key]), numbers(record)
+        assert set(mine) == set(theirs)
+        for name, value in theirs.items():
+            assert mine[name] == pytest.approx(value, abs=tolerance, nan_ok=True), (record.key, name)
+
+
+def test_live_and_post_hoc_records_agree(run: Path, swept: list[Record]) -> None:
+    live = RecordFile(run / "records.jsonl").read()
+    assert {(r.stage, r.step, r.stage_step) for r in live} == {
+        ("1_align", 0, 0), ("1_align", 4, 4), ("2_lora", 4, 0), ("2_lora", 8, 4),
+    }  # fmt: skip
+    assert_same(swept, live, 1e-6)
+    synergies = {round(r.total, 9) for r in swept if r.layer == 4 and r.task == "sandbox/synergy"}
+    assert len(synergies) == 3  # the last of one stage is the first of the next; all others differ
+
+
+def test_the_base_is_loaded_once_a_stage(run: Path) -> None:
+    models = Models()
+    for checkpoint in find_checkpoints([str(run)]):
+        models.load(checkpoint)
+    assert models.loads == 2
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8, 0.999])
+def test_a_sweep_goes_on_from_any_byte(run: Path, swept: list[Record], tmp_path: Path, share: float) -> None:
+    """Whatever a kill leaves of the file is a beginning of it, perhaps in the middle of a line."""
+    RecordFile(tmp_path / "records.jsonl").append(swept)
+    whole = (tmp_path / "records.jsonl").read_bytes()
+    (tmp_path / "records.jsonl").write_bytes(whole[: int(share * len(whole))])
+    kept = RecordFile(tmp_path / "records.jsonl").read()
+    checkpoints = find_checkpoints([str(run)])[-2:] if share < 0.5 else find_checkpoints([str(run)])
+    made = sweep(checkpoints, Plan(tasks=TASKS), tmp_path)
+    assert 0 < made < 8
+    places = {(c.stage, c.step) for c in checkpoints}
+    expected = [r for r in swept if (r.stage, r.step) in places or r in kept]
+    found = [r for r in RecordFile(tmp_path / "records.jsonl").read() if (r.stage, r.step) in places or r in kept]
+    assert_same(found, expected, 0.0)
+    assert sweep(checkpoints, Plan(tasks=TASKS), tmp_path) == 0
+
+
+def test_a_killed_command_goes_on(run: Path, swept: list[Record], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["probe", str(run), "--out", str(out), *ARGUMENTS]
+    process = subprocess.Popen([sys.executable, "-m", "fusionscope.cli", *command], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not (out / "records.jsonl").exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert main(command) == 0
+    assert_same(RecordFile(out / "records.jsonl").read(), swept, 0.0)
+    assert list((out / "tensorboard").glob("events*"))
+
+
+def test_workers_share_the_checkpoints(run: Path, swept: list[Record], tmp_path: Path) -> None:
+    checkpoints, plan = find_checkpoints([str(run)])[-2:], Plan(tasks=TASKS[:1], layers="last")
+    for i in range(2):
+        sweep(checkpoints, plan, tmp_path, share=(i, 2))
+    merge(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["records.jsonl"]
+    expected = [r for r in swept if r.stage == "2_lora" and r.task == "sandbox/synergy" and r.layer == 4]
+    assert_same(RecordFile(tmp_path / "records.jsonl").read(), expected, 1e-9)
+    assert sweep(checkpoints, plan, tmp_path) == 0
+    assert sweep(checkpoints[:1], dataclasses.replace(plan, layers=[-1, 2]), tmp_path) == 1
+    other_sample = dataclasses.replace(plan, tasks=[("sandbox/synergy", {"images": 288})])
+    assert sweep(checkpoints[:1], other_sample, tmp_path) == 1
+
+
+def test_an_export_is_probed_as_its_last_checkpoint(run: Path, swept: list[Record], tmp_path: Path) -> None:
+    """A Hugging Face directory; adapters merged, so equal but for rounding."""
+    found = find_checkpoints([f"merged={run / '2_lora' / 'model'}"])
+    assert [(c.kind, c.run, c.step) for c in found] == [("model", "merged", 0)]
+    sweep(found, Plan(tasks=TASKS[:1]), tmp_path)
+    last = {r.layer: r for r in swept if r.step == 8 and r.task == "sandbox/synergy"}
+    for record in RecordFile(tmp_path / "records.jsonl").read():
+        assert record.total == pytest.approx(last[record.layer].total, abs=1e-4)
+
+
+def test_a_peft_adapter_is_probed_on_its_base(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    base = write(tmp_path / "base", seed=0)
+    for i in range(2):
+        model = AutoModelForImageTextToText.from_pretrained(base)
+        config = LoraConfig(r=2, target_modules=r".*language_model.*q_proj", init_lora_weights=i == 1)
+        with torch.random.fork_rng():
+            torch.manual_seed(i)
+            get_peft_model(model, config).save_pretrained(tmp_path / f"checkpoint-{i + 1}")
+    found = find_checkpoints([str(tmp_path / "checkpoint-*")])
+    assert [(c.kind, c.step) for c in found] == [("adapter", 1), ("adapter", 2)]
+    sweep([*found, *find_checkpoints([str(base)])], Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out")
+    moved, still, plain = (r.total for r in RecordFile(tmp_path / "out" / "records.jsonl").read())
+    assert still == pytest.approx(plain, abs=1e-9)  # a fresh adapter adds nothing
+    assert not math.isclose(moved, plain, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["nowhere/at/all"], "does not exist"),
+        (["./none*.ckpt"], "matches nothing"),
+        (["missing.ckpt"], "missing.ckpt does not exist"),
+    ],
+)
+def test_a_source_that_is_none_is_a_clear_error(sources: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_checkpoints(sources)
+
+
+def test_what_cannot_be_told_apart_or_is_not_ours_is_refused(tmp_path: Path, run: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / "config.json").write_text(json.dumps({}))
+    with pytest.raises(ConfigError, match="both step 0 of 'model'"):
+        find_checkpoints([str(tmp_path / "*" / "model")])
+    torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
+    with pytest.raises(DataError, match="not saved by a fusionscope stage"):
+        Models().load(find_checkpoints([str(tmp_path / "x.ckpt")])[0])
+    with pytest.raises(ConfigError, match="no task"):
+        main_or_raise(["probe", str(run), "--device", "cpu"])
+
+
+def main_or_raise(arguments: list[str]) -> None:
+    from fusionscope.cli import _parser
+
+    options = _parser().parse_args(arguments)
+    call: Callable[..., int] = options.call
+    call(options)
