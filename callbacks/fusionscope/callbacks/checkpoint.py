@@ -15,8 +15,8 @@ LAST = "last.ckpt"
 class ScheduledCheckpoint(Checkpoint):
     """Saves weights at every due step, and one whole checkpoint to resume from.
 
-    ``step=00000123.ckpt`` holds weights alone, for probing afterwards; ``last.ckpt`` also holds the optimizer, the loops
-    and the callbacks' states, and is replaced, all or nothing, each time.
+    ``step=00000123.ckpt`` holds weights alone, for probing afterwards; ``last.ckpt`` also holds the optimizer, the
+    loops and the callbacks' states, and is replaced, all or nothing, each time.
 
     Args:
         schedule: When to save.

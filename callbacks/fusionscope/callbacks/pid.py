@@ -98,9 +98,11 @@ class PIDCallback(Callback):
         lvlm = _find_lvlm(pl_module, self.model, self.processor)
         journey = Journey.find(trainer.default_root_dir)
         running = journey.current if journey else None
+        # log_dir is broadcast from the first rank: every rank must ask for it
+        folder = Path(self.directory or (journey.directory if journey else trainer.log_dir or trainer.default_root_dir))
         self.monitor.begin(
             lvlm,
-            sinks=_sinks(trainer, self.directory, journey) if trainer.is_global_zero else None,
+            sinks=_sinks(trainer, folder) if trainer.is_global_zero else None,
             stage=self.stage or (running.name if running else type(pl_module).__name__),
             offset=running.step_offset if running else 0,
         )
@@ -139,13 +141,12 @@ class PIDCallback(Callback):
         return self.monitor.probe(trainer.global_step, trainer.precision_plugin.forward_context())
 
 
-def _sinks(trainer: Trainer, directory: str | None, journey: Journey | None) -> Sinks:
-    """Records beside the journey or the logger; TensorBoard and the other loggers are the trainer's own."""
-    folder = journey.directory if journey else trainer.log_dir or trainer.default_root_dir
+def _sinks(trainer: Trainer, folder: Path) -> Sinks:
+    """TensorBoard and the other loggers are the trainer's own."""
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     others = [logger for logger in trainer.loggers if not isinstance(logger, TensorBoardLogger)]
     return Sinks(
-        Path(directory or folder),
+        folder,
         writer=boards[0].experiment if boards else None,
         logs=[logger.log_metrics for logger in others],
     )

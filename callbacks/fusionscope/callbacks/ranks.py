@@ -32,5 +32,10 @@ def gather(results: list[T], *, sharded: bool) -> list[T]:
     return [result for part in parts for result in part or []]
 
 
+def is_main() -> bool:
+    """Whether this is the first rank, or the only process."""
+    return not _several() or dist.get_rank() == 0
+
+
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -1,0 +1,156 @@
+"""What every trainer's callback does: probe, keep the records, draw. When to do so is the callback's business."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lightning.pytorch.utilities.seed import isolate_rng
+from tqdm.auto import tqdm
+
+from fusionscope.callbacks.ranks import gather, is_main, is_sharded, own_share
+from fusionscope.callbacks.sinks import Sinks, metrics
+from fusionscope.data import HeldOutTask, load_task
+from fusionscope.errors import ConfigError
+from fusionscope.lvlm import LVLM, FeatureCache
+from fusionscope.probe import ProbeResult, model_name, probe, to_record
+from fusionscope.probe.probe import design_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A held-out task by name, as a recipe states it.
+
+    Args:
+        name: What `fusionscope.data.load_task` takes, such as ``"sandbox/synergy"``.
+        settings: Passed to the task's loader.
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Monitor:
+    """Probes a model at steps that its owner names; training is left bit for bit as it would be without.
+
+    Args:
+        tasks: Held-out tasks: names, `TaskSpec`s or `HeldOutTask`s.
+        layers: ``"all"`` or indices from 0 (the embeddings) to the number of decoder layers.
+        weights: Names of pair weights, or ``"all"`` that the task has.
+        probe_settings: More keyword arguments of `fusionscope.probe.probe`: design, estimator, ...
+        baseline: Whether this comes before the training under study.
+        heatmap_every: Draw the heatmaps at every so many probes, and always at the end.
+        progress: Show a progress bar while probing.
+
+    Raises:
+        UnknownNameError: A task or a design that doesn't exist.
+        InputError: A task that cannot be crossed, without a design.
+        ConfigError: No tasks.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str | TaskSpec | HeldOutTask],
+        *,
+        layers: Literal["all"] | Sequence[int],
+        weights: Literal["all"] | Sequence[str],
+        probe_settings: Mapping[str, Any],
+        baseline: bool,
+        heatmap_every: int,
+        progress: bool,
+    ) -> None:
+        if not tasks:
+            raise ConfigError("tasks=[]", "there is nothing to probe", "name at least one held-out task")
+        self.tasks = [_load(task) for task in tasks]
+        self.layers, self.weights, self.probe_settings = layers, weights, dict(probe_settings)
+        for task in self.tasks:
+            design_of(task, self.probe_settings.get("design"))
+        self.baseline, self.heatmap_every, self.progress = baseline, heatmap_every, progress
+        self.probed_at, self.n_probes, self.seconds = -1, 0, 0.0
+        self._features = FeatureCache()
+        self._sinks: Sinks | None = None
+
+    def begin(self, lvlm: LVLM, *, sinks: Sinks | None, stage: str, offset: int) -> None:
+        """Take the model that is about to be trained.
+
+        Args:
+            lvlm: The model.
+            sinks: Where records go; None on every rank but the first.
+            stage: Name of the stage in the records.
+            offset: Optimizer steps of the stages before this one.
+
+        Raises:
+            UnknownNameError: A layer that doesn't exist.
+        """
+        self._lvlm, self._sinks, self._stage, self._offset = lvlm, sinks, stage, offset
+        self._layers = lvlm.layer_numbers(self.layers)
+
+    def resume_at(self, step: int) -> None:
+        """Make TensorBoard forget what an interrupted run drew after this step of the stage."""
+        if self._sinks:
+            self._sinks.resume_after(self._offset + step)
+
+    def probe(self, step: int, context: AbstractContextManager[Any] | None = None) -> dict[str, float]:
+        """Probe every task once at this step of the stage and write the records.
+
+        Args:
+            step: Optimizer steps since the stage began.
+            context: The trainer's precision context.
+
+        Returns:
+            The last layer's atoms by tag; {} where this step was probed before.
+        """
+        if step == self.probed_at:
+            return {}
+        self.probed_at = step
+        self.n_probes += 1
+        with isolate_rng(), context or nullcontext():
+            results = self._run(step)
+        self.seconds += sum({result.task: result.seconds for result in results}.values())
+        place = {"step": self._offset + step, "stage": self._stage, "stage_step": step, "baseline": self.baseline}
+        run, model = self._sinks.run if self._sinks else "", model_name(self._lvlm)
+        records = [to_record(result, run=run, model=model, **place) for result in results]
+        if self._sinks:
+            self._sinks.write(records, stage_step=step)
+            if self.n_probes % self.heatmap_every == 0:
+                self._sinks.draw(self._offset + step)
+        return metrics(records)
+
+    def finish(self, step: int) -> str:
+        """Draw what stands at the end of the stage and say what the probes cost."""
+        if self._sinks:
+            self._sinks.finish(self._offset + step)
+        return f"{self.n_probes} probes took {self.seconds:.1f} s"
+
+    def close(self) -> None:
+        """Close what was opened for the records."""
+        if self._sinks:
+            self._sinks.close()
+        self._sinks = None
+
+    def _run(self, step: int) -> list[ProbeResult]:
+        sharded = is_sharded(self._lvlm.model)
+        results: list[ProbeResult] = []
+        seen = str(self._sinks.watch) if self._sinks else ""
+        title = f"PID, step {step}" + (f" ({seen})" if seen else "")
+        show = self.progress and is_main()
+        with tqdm(total=len(self.tasks), desc=title, leave=False, disable=not show) as bar:
+            for task in own_share(self.tasks, sharded=sharded):
+                bar.set_postfix_str(task.name)
+                results += probe(
+                    self._lvlm,
+                    task,
+                    layers=self._layers,
+                    weights=tuple(task.pair_weights) if self.weights == "all" else self.weights,
+                    feature_cache=self._features,
+                    **self.probe_settings,
+                )
+                bar.update()
+        return gather(results, sharded=sharded)
+
+
+def _load(task: str | TaskSpec | HeldOutTask) -> HeldOutTask:
+    if isinstance(task, HeldOutTask):
+        return task
+    spec = TaskSpec(name=task) if isinstance(task, str) else task
+    return load_task(spec.name, **spec.settings)
