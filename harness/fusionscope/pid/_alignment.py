@@ -66,7 +66,7 @@ def _embed(x: Tensor, parameters: list[Tensor], n_answers: int) -> Tensor:
     hidden = torch.einsum(f"{layer_axis}snd,lsdw->lsnw", x, parameters[0]) + parameters[1]
     for weight, bias in zip(parameters[2::2], parameters[3::2], strict=True):
         hidden = torch.matmul(hidden.relu(), weight) + bias
-    q = hidden.unflatten(-1, (n_answers, -1)).transpose(-2, -3)
+    q = hidden.reshape(*hidden.shape[:-1], n_answers, -1).transpose(-2, -3)
     return (q - q.mean(-1, keepdim=True)) / (q.var(-1, keepdim=True) + _GUARD).sqrt()
 
 
