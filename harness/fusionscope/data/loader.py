@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from fusionscope.data.sampler import ResumableBatchSampler
 
@@ -45,7 +45,7 @@ class ResumableLoader(DataLoader[Any]):
         self._batches.start = start
 
 
-class _Batches:
+class _Batches(Dataset[list[Any]]):
     """Rows by the batch.
 
     Args:
