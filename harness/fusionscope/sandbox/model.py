@@ -12,10 +12,11 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from fusionscope.sandbox.tokenizer import build_tokenizer
+from fusionscope.sandbox.tokenizer import SPECIAL, build_tokenizer
 from fusionscope.sandbox.world import IMAGE_SIZE
 
 PATCH_SIZE = 16
+VISION_WIDTH = 64
 N_IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 + 1
 
 
@@ -23,7 +24,7 @@ def build_config() -> LlavaConfig:
     """A LLaVA-1.5 in miniature: one patch per cell of the scene, with the class token."""
     tokenizer = build_tokenizer()
     vision = CLIPVisionConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
+        hidden_size=VISION_WIDTH, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
         image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, projection_dim=64,
     )  # fmt: skip
     text = LlamaConfig(
@@ -34,7 +35,7 @@ def build_config() -> LlavaConfig:
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=SPECIAL.index("<image>"),
         image_seq_length=N_IMAGE_TOKENS,
         vision_feature_select_strategy="full",
         vision_feature_layer=-2,
@@ -66,7 +67,8 @@ def build_model(seed: int) -> LlavaForConditionalGeneration:
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        return LlavaForConditionalGeneration(build_config()).eval()
+        model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(build_config()).eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def write(directory: str | Path, seed: int) -> Path:

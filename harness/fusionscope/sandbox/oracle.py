@@ -30,6 +30,8 @@ def world_pid(variant: str) -> PIDResult:
         Atoms in bits: S = 2, U2 = 2, U1 = 2 and R = 2, the others 0.
     """
     task = load(variant, images="all")
+    if task.truth is None:
+        raise InputError(f"task {task.name!r} without truth", "the world's answers are all known", "load it anew")
     answers_ABK = torch.nn.functional.one_hot(task.truth.clamp(min=0), len(task.answers)).double()
     return exact(answers_ABK, task, "natural" if "natural" in task.pair_weights else "uniform")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.lvlm import LVLM
-from fusionscope.sandbox.model import build_config, build_model, build_processor
+from fusionscope.sandbox.model import VISION_WIDTH, build_model, build_processor
 from fusionscope.sandbox.texts import FAMILIES, PICTURE_KEYS
 from fusionscope.stages import PartConfig, VLMStage
 from fusionscope.stages.distributed import total
@@ -46,8 +46,7 @@ class UnimodalPretraining(VLMStage):
         self.seed = seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            width = build_config().vision_config.hidden_size
-            self.heads = nn.ModuleDict({name: nn.Linear(width, 4) for name in PICTURE_KEYS})
+            self.heads = nn.ModuleDict({name: nn.Linear(VISION_WIDTH, 4) for name in PICTURE_KEYS})
 
     def configure_model(self) -> None:
         """Build the model from its config; does nothing when that is done."""
@@ -98,11 +97,13 @@ class UnimodalPretraining(VLMStage):
         logits_BTV = self.network(**inputs, use_cache=False).logits
         first_B = (text["labels"] != IGNORE).float().argmax(1)
         rows_B = torch.arange(len(first_B), device=first_B.device)
-        return (logits_BTV[rows_B, first_B - 1].argmax(-1) == text["labels"][rows_B, first_B]).float()
+        said_B: Tensor = logits_BTV[rows_B, first_B - 1].argmax(-1)
+        return (said_B == text["labels"][rows_B, first_B]).float()
 
     def _vision(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses (nats) and right answers: patches tell shape and colour, the class token the background."""
-        states = self.network.model.vision_tower(pixel_values=batch["pixel_values"]).last_hidden_state
+        tower = self.network.get_submodule("model.vision_tower")
+        states = tower(pixel_values=batch["pixel_values"]).last_hidden_state
         losses, right = {}, {}
         for name, head in self.heads.items():
             logits = head(states[:, :1] if name == "background" else states[:, 1:]).flatten(0, 1)

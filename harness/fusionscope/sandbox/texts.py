@@ -80,20 +80,6 @@ class Exam(Dataset[Sample]):
         return Sample(example=example, picture=scene, family=family)
 
 
-class Rows(Dataset[list[Sample]]):
-    """A dataset that is asked for a batch at a time, as `ResumableLoader` does.
-
-    Args:
-        samples: The dataset.
-    """
-
-    def __init__(self, samples: Mixture | Exam) -> None:
-        self.samples = samples
-
-    def __getitem__(self, indices: Sequence[int]) -> list[Sample]:
-        return [self.samples[index] for index in indices]
-
-
 class Collate:
     """Samples to a batch, right padded."""
 
@@ -160,4 +146,4 @@ class UnimodalData(L.LightningDataModule):
         sampler = ResumableBatchSampler(
             len(dataset), batch_size, seed=0, shuffle=False, rank=0, ranks=1, drop_last=False
         )
-        return ResumableLoader(Rows(dataset), sampler, collate_fn=self.collate)
+        return ResumableLoader(dataset, sampler, collate_fn=self.collate)

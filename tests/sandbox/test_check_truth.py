@@ -1,0 +1,90 @@
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import pytest
+import yaml
+
+from fusionscope.callbacks import PIDCallback, ScheduledCheckpoint
+from fusionscope.callbacks.schedule import Schedule
+from fusionscope.records import Journey, RecordFile, Stage
+from fusionscope.sandbox import UnimodalData, UnimodalPretraining
+
+TOOL = Path(__file__).parents[2] / "tools" / "check_truth.py"
+ONCE = Schedule(at_start=False)
+
+
+def enumerate_once(model_pid):
+    """The short run has one checkpoint, whose truth stays the same in all tests."""
+    found = {}
+
+    def cached(lvlm, variant, **settings):
+        key = (variant, *settings["layers"])
+        if key not in found:
+            found[key] = model_pid(lvlm, variant, **settings)
+        return found[key]
+
+    return cached
+
+
+@pytest.fixture(scope="module")
+def check_truth():
+    spec = importlib.util.spec_from_file_location("check_truth", TOOL)
+    module = sys.modules["check_truth"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.model_pid = enumerate_once(module.model_pid)
+    yield module
+    del sys.modules["check_truth"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of one stage and a few steps, probed and saved at its end."""
+    directory = tmp_path_factory.mktemp("run")
+    journey = Journey(directory=directory, recipe="short", digest="", seed=None, stages=(Stage(name="0"),))
+    journey = journey.start("0").save()
+    stage = {"class_path": "fusionscope.sandbox.UnimodalPretraining", "init_args": {"seed": 2}}
+    journey.stage_directory("0").mkdir()
+    (journey.stage_directory("0") / "config.yaml").write_text(yaml.safe_dump({"model": stage}))
+    probing = PIDCallback(["sandbox/vision"], schedule=ONCE, progress=False)
+    trainer = L.Trainer(
+        max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+        callbacks=[probing, ScheduledCheckpoint(ONCE)], default_root_dir=directory, limit_val_batches=0,
+    )  # fmt: skip
+    trainer.fit(UnimodalPretraining(seed=2, warmup_steps=0), UnimodalData(steps=6, batch_size=16, seed=0))
+    return directory
+
+
+def call(check_truth, monkeypatch, run):
+    monkeypatch.setattr(sys, "argv", ["check_truth.py", str(run)])
+    return check_truth.main()
+
+
+def test_a_short_run_logged_the_truth_at_every_layer(check_truth, run, monkeypatch, capsys):
+    assert call(check_truth, monkeypatch, run) == 0
+    assert "20 atoms compared, 0 off" in capsys.readouterr().out
+
+
+def test_a_wrong_number_is_named_and_fails(check_truth, run, monkeypatch, capsys):
+    last = RecordFile(run / "records.jsonl").read()[-1]
+    RecordFile(run / "records.jsonl").append([replace(last, synergy=last.synergy + 0.1)])
+    assert call(check_truth, monkeypatch, run) == 1
+    out = capsys.readouterr().out
+    assert "wrong: 0 step 6, sandbox/vision (uniform), layer 4: synergy" in out
+    assert "1 off by more than 0.05 bits: FAILED" in out
+
+
+def test_a_number_that_is_none_or_not_certified_is_wrong(check_truth, run):
+    record = RecordFile(run / "records.jsonl").read()[0]
+    assert check_truth.Difference(record=record, atom="synergy", logged=float("nan"), true=0.0).size > 1
+    unsolved = replace(record, converged=False)
+    assert check_truth.Difference(record=unsolved, atom="synergy", logged=0.0, true=0.0).size > 1
+
+
+def test_a_record_without_checkpoint_fails(check_truth, run, monkeypatch, capsys):
+    records = RecordFile(run / "records.jsonl").read()
+    RecordFile(run / "records.jsonl").append([replace(records[0], step=3, stage_step=3)])
+    assert call(check_truth, monkeypatch, run) == 1
+    assert "no checkpoint for the records of 0, step 3" in capsys.readouterr().out
