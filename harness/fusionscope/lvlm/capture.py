@@ -15,12 +15,12 @@ class Capture:
     Args:
         layers: The decoder layers.
         wanted: Layer numbers: 0 is the input of the first layer, i the output of the i-th.
-        columns: int64 [N, R], the positions to keep of every row.
+        columns: int64 [N, R], the positions to keep of every row; None keeps all.
         may_skip: The model may leave layers out; their output is then their input.
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], wanted: Sequence[int], columns: Tensor, may_skip: bool = False
+        self, layers: Sequence[nn.Module], wanted: Sequence[int], columns: Tensor | None, may_skip: bool = False
     ) -> None:
         self.layers, self.columns, self.may_skip = layers, columns, may_skip
         self.wanted = range(max(wanted) + 1) if may_skip else sorted(set(wanted))
@@ -54,6 +54,9 @@ class Capture:
         return hook
 
     def _keep(self, number: int, hidden: Tensor) -> None:
+        if self.columns is None:
+            self.hidden[number] = hidden
+            return
         columns = self.columns.to(hidden.device)
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         self.hidden[number] = hidden[rows[:, None], columns]

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from fusionscope.lvlm.sharding import from_all_ranks, is_sharded
+
 Key = tuple[str, str]
 
 
@@ -82,16 +84,25 @@ def weights_fingerprint(modules: Iterable[nn.Module]) -> str:
         modules: The modules whose weights decide the features.
 
     Returns:
-        A hexadecimal string; equal weights give equal strings, one changed bit another one.
+        A hexadecimal string; equal weights give equal strings, one changed bit another one. Of sharded weights each
+        rank hashes its part, and all ranks get the hash of all parts: they agree on what is cached.
     """
+    parts = list(modules)
+    sharded = any(is_sharded(part) for part in parts)
     digest = hashlib.sha256()
-    for module in modules:
+    for module in parts:
+        # A module at the root of FSDP keeps its weights gathered after a pass: hash the same form every time.
+        for inner in module.modules():
+            if hasattr(inner, "reshard"):
+                inner.reshard()
         tensors = [*module.named_parameters(), *module.named_buffers()]
         for name, value in tensors:
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        for sums in _checksums([value.detach() for _, value in tensors if value.numel() and not value.is_meta]):
+        local = [value.to_local() if hasattr(value, "to_local") else value for _, value in tensors]
+        for sums in _checksums([one.detach() for one in local if one.numel() and not one.is_meta]):
             digest.update(repr(sums).encode())
-    return digest.hexdigest()
+    mine = digest.hexdigest()
+    return hashlib.sha256("".join(from_all_ranks(mine)).encode()).hexdigest() if sharded else mine
 
 
 def _checksums(values: list[Tensor]) -> list[int]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fusionscope.errors import InputError
 from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+from fusionscope.lvlm.capture import Capture
 
 
 @register("llava")
@@ -31,9 +32,13 @@ class LlavaAdapter(Adapter):
             )
         values = torch.cat([one["pixel_values"] for one in pixels])
         values = values.to(execution_device(tower), module_dtype(tower))
-        states = tower(values, output_hidden_states=True).hidden_states
+        # By hooks that come off again: output_hidden_states leaves some on, and finds nothing in a sharded tower.
+        layers = getattr(tower, "vision_model", tower).encoder.layers
         chosen = config.vision_feature_layer
-        picked = [states[i] for i in ([chosen] if isinstance(chosen, int) else chosen)]
+        numbers = [range(len(layers) + 1)[i] for i in ([chosen] if isinstance(chosen, int) else chosen)]
+        with Capture(layers, numbers, None) as capture:
+            tower(values)
+        picked = [capture.hidden[number] for number in numbers]
         if config.vision_feature_select_strategy == "default":
             picked = [state[:, 1:] for state in picked]
         return [{"features": one} for one in torch.cat(picked, dim=-1)]

@@ -19,6 +19,7 @@ import torch
 
 from fusionscope.lvlm import LVLM
 from fusionscope.lvlm.adapter import module_dtype
+from fusionscope.lvlm.sharding import from_all_ranks, is_sharded
 
 HEAD_ELEMENTS = 2**24
 CPU_TOKENS = 8192
@@ -57,4 +58,6 @@ def automatic_rows(lvlm: LVLM, longest: int, layers: Sequence[int]) -> int:
         return max(1, CPU_TOKENS // longest)
     free, _ = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return max(1, int(SHARE_OF_FREE * (free + unused)) // row_bytes(lvlm, longest, longest, len(layers)))
+    rows = max(1, int(SHARE_OF_FREE * (free + unused)) // row_bytes(lvlm, longest, longest, len(layers)))
+    # Ranks that run different numbers of passes would wait for each other for ever.
+    return min(from_all_ranks(rows)) if is_sharded(lvlm.model) else rows

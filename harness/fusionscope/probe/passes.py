@@ -32,9 +32,11 @@ class Budget:
 
     Args:
         rows: Sequences per pass.
+        alone: False where the weights are sharded: then a rank cannot try again by itself.
     """
 
     rows: int
+    alone: bool = True
 
     def attempt(self, work: Callable[[int], Tensor]) -> Tensor | None:
         """The result of ``work(rows)``, or None after running out of memory and halving."""
@@ -43,6 +45,12 @@ class Budget:
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
+            if not self.alone:
+                raise InputError(
+                    f"out of memory with {self.rows} sequences at a time",
+                    "the other ranks are in the same pass, so that this one cannot try a smaller batch",
+                    "give batch_size= a smaller number",
+                ) from error
             if self.rows == 1:
                 raise InputError(
                     "out of memory with one sequence at a time",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,9 +46,7 @@ def rotated(question: Question, options: Sequence[str], by: int) -> Question:
     return replace(question, text="".join(parts) + text[end:])
 
 
-def rotation_posteriors(
-    lvlm: LVLM, task: HeldOutTask, options: Sequence[Sequence[str]], **settings: object
-) -> Posteriors:
+def rotation_posteriors(lvlm: LVLM, task: HeldOutTask, options: Sequence[Sequence[str]], **settings: Any) -> Posteriors:
     """Posteriors over the answers themselves, averaged over all rotations of the options.
 
     A preference for a letter then weighs on every answer alike.

@@ -11,6 +11,7 @@ from fusionscope.data import HeldOutTask, Question
 from fusionscope.lens import Lens, LogitLens
 from fusionscope.lvlm import LVLM, FeatureCache, Features
 from fusionscope.lvlm.batch import PaddingSide
+from fusionscope.lvlm.sharding import is_sharded
 from fusionscope.probe.memory import automatic_rows
 from fusionscope.probe.passes import Budget, Passes, Progress
 from fusionscope.probe.scoring import Rows, Scoring, build_rows
@@ -74,7 +75,9 @@ def passes_for(
         lvlm=lvlm,
         layers=layers,
         lens=settings.lens or LogitLens(norm=lvlm.final_norm, head=lvlm.head),
-        budget=Budget(rows=settings.batch_size or automatic_rows(lvlm, longest, layers)),
+        budget=Budget(
+            rows=settings.batch_size or automatic_rows(lvlm, longest, layers), alone=not is_sharded(lvlm.model)
+        ),
         share_prefix=settings.share_prefix,
         side=settings.padding_side,
         progress=_progress(settings.progress, title),
