@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +93,7 @@ def weights_fingerprint(modules: Iterable[nn.Module]) -> str:
     digest = hashlib.sha256()
     for module in parts:
         # A module at the root of FSDP keeps its weights gathered after a pass: hash the same form every time.
+        inner: Any
         for inner in module.modules():
             if hasattr(inner, "reshard"):
                 inner.reshard()

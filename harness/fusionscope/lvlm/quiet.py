@@ -2,9 +2,27 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """The weights of FSDP modules that hold other FSDP modules, whole on every rank; nothing else is touched."""
+    sharded: list[Any] = [module for module in model.modules() if hasattr(module, "unshard")]
+    outer = [one for one in sharded if any(other is not one for other in one.modules() if other in sharded)]
+    try:
+        for module in outer[:1]:
+            # The first module to run forward becomes FSDP's root; a layer must not, if training has not begun.
+            module._get_fsdp_state()._lazy_init()
+        for module in outer:
+            module.unshard()
+        yield
+    finally:
+        for module in outer:
+            module.reshard()
 
 
 @contextmanager
@@ -14,6 +32,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     The flag of each module is set directly: an overridden ``train`` may have side effects, and a frozen tower that
     its owner keeps in evaluation mode must not come back in training mode. The autocast cache is off inside: a
     half-precision copy of a weight made without gradients would otherwise be reused by the training step around it.
+    Weights that FSDP shards at the root (embeddings, norm, head) are gathered for the time inside: the probe calls those
+    modules one by one and not through the root.
 
     Args:
         model: The model, in any mode.
@@ -24,7 +44,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for module, _ in modes:
             module.training = False
         torch.set_autocast_cache_enabled(False)
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), gathered(model):
             yield
     finally:
         torch.set_autocast_cache_enabled(autocast_cache)
