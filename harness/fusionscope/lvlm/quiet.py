@@ -32,8 +32,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     The flag of each module is set directly: an overridden ``train`` may have side effects, and a frozen tower that
     its owner keeps in evaluation mode must not come back in training mode. The autocast cache is off inside: a
     half-precision copy of a weight made without gradients would otherwise be reused by the training step around it.
-    Weights that FSDP shards at the root (embeddings, norm, head) are gathered for the time inside: the probe calls those
-    modules one by one and not through the root.
+    Weights that FSDP shards at the root (embeddings, norm, head) are gathered for the time inside: the probe calls
+    those modules one by one and not through the root.
 
     Args:
         model: The model, in any mode.

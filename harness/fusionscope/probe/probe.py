@@ -1,6 +1,7 @@
 """The probe: a model and a held-out task in, the atoms of every layer out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fusionscope.data import HeldOutTask
@@ -95,7 +96,8 @@ def posteriors(
         **settings: Fields of `fusionscope.probe.Settings`.
     """
     chosen = design_of(task, design)
-    return _DESIGNS[chosen](lvlm, task, lvlm.layer_numbers(layers), Settings(**settings), seed)
+    found = _DESIGNS[chosen](lvlm, task, lvlm.layer_numbers(layers), Settings(**settings), seed)
+    return replace(found, details={**found.details, "other_lens": float(settings.get("lens") is not None)})
 
 
 def design_of(task: HeldOutTask, design: str | None) -> str:

@@ -1,0 +1,134 @@
+"""The tuned lens: one affine translator per layer before the model's own norm and head.
+
+An early layer writes in another basis than the last one; the logit lens reads it as if it did not. A translator is
+trained so that what is read there comes closest to what the model answers in the end.
+
+Shapes: N positions, D width, V vocabulary, L decoder layers.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fusionscope.errors import InputError
+from fusionscope.lens.logit import LogitLens
+
+FORMAT = "fusionscope-tuned-lens-1"
+
+
+class TunedLens(nn.Module):
+    """Translators of layers 0 to L - 1; the last layer is read as the model reads it.
+
+    Args:
+        lens: The model's norm and head; they are used, not owned or trained.
+        n_layers: L.
+        width: D.
+
+    Reference:
+        Belrose et al. 2023, "Eliciting Latent Predictions from Transformers with the Tuned Lens", arXiv 2303.08112.
+    """
+
+    def __init__(self, lens: LogitLens, n_layers: int, width: int) -> None:
+        super().__init__()
+        # Not as modules: the model's own weights are no part of the lens.
+        self.lens = lens
+        self.n_layers, self.width = n_layers, width
+        self.scale = nn.Parameter(torch.zeros(n_layers, width, width))
+        self.shift = nn.Parameter(torch.zeros(n_layers, width))
+
+    def translate(self, hidden: Tensor, layer: int) -> Tensor:
+        """Hidden states [..., D] of a layer as the last layer would have written them."""
+        if layer >= self.n_layers:
+            return hidden
+        scale, shift = self.scale[layer].to(hidden.device), self.shift[layer].to(hidden.device)
+        return hidden + (hidden.to(scale.dtype) @ scale.T + shift).to(hidden.dtype)
+
+    def forward(self, hidden: Tensor, layer: int) -> Tensor:
+        """Hidden states [..., D] of a layer to logits [..., V]."""
+        return self.lens(self.translate(hidden, layer), layer)
+
+    def fit(
+        self, batches: Iterable[Mapping[int, Tensor]], *, learning_rate: float = 1e-3, weight_decay: float = 1e-3
+    ) -> list[float]:
+        """Train the translators on hidden states; the model stays as it is.
+
+        Args:
+            batches: One step each: hidden states [N, D] of layers 0 to L at the same positions.
+            learning_rate: Of Adam, decaying to a tenth over the batches where their number is known.
+            weight_decay: Pulls translators towards the logit lens.
+
+        Returns:
+            The loss of each step: mean Kullback-Leibler divergence of the lens from the model's answer, in bits, over
+            layers and positions.
+        """
+        optimizer = torch.optim.AdamW([self.scale, self.shift], lr=learning_rate, weight_decay=weight_decay)
+        losses = []
+        for hidden in batches:
+            with torch.enable_grad():
+                loss = self.loss(hidden)
+                optimizer.zero_grad()
+                gradients = torch.autograd.grad(loss, [self.scale, self.shift])
+            self.scale.grad, self.shift.grad = gradients
+            optimizer.step()
+            losses.append(loss.item())
+        self.scale.grad = self.shift.grad = None
+        return losses
+
+    def loss(self, hidden: Mapping[int, Tensor]) -> Tensor:
+        """Mean divergence of the lens at layers 0 to L - 1 from the model's own answer, in bits."""
+        with torch.no_grad():
+            final = self.lens(hidden[self.n_layers], self.n_layers).float().log_softmax(-1)
+        found = [
+            torch.nn.functional.kl_div(
+                self(hidden[layer], layer).float().log_softmax(-1), final, log_target=True, reduction="batchmean"
+            )
+            for layer in range(self.n_layers)
+        ]
+        return torch.stack(found).mean() / torch.log(torch.tensor(2.0))
+
+    def save(self, path: str | Path, fingerprint: str) -> None:
+        """Write the translators as safetensors.
+
+        Args:
+            path: The file.
+            fingerprint: Hash of the weights that the lens was trained for.
+        """
+        from safetensors.torch import save_file
+
+        tensors = {"scale": self.scale.detach().contiguous(), "shift": self.shift.detach().contiguous()}
+        save_file(tensors, str(path), metadata={"format": FORMAT, "base": fingerprint})
+
+    @classmethod
+    def load(cls, path: str | Path, lens: LogitLens, fingerprint: str) -> "TunedLens":
+        """Read translators and check that they belong to this model.
+
+        Args:
+            path: The file.
+            lens: The model's norm and head.
+            fingerprint: Hash of the model's weights.
+
+        Raises:
+            InputError: The file is no tuned lens, or was trained for other weights.
+        """
+        from safetensors import safe_open
+
+        with safe_open(str(path), framework="pt") as file:
+            notes = file.metadata() or {}
+            if notes.get("format") != FORMAT:
+                raise InputError(
+                    f"{path} is no tuned lens", f"its format is {notes.get('format')!r}", "train one and save it"
+                )
+            if notes.get("base") != fingerprint:
+                raise InputError(
+                    f"{path} was trained for other weights",
+                    f"it is for {str(notes.get('base'))[:12]}, the model is {fingerprint[:12]}",
+                    "train a lens for this checkpoint",
+                )
+            scale, shift = file.get_tensor("scale"), file.get_tensor("shift")
+        found = cls(lens, *shift.shape)
+        with torch.no_grad():
+            found.scale.copy_(scale)
+            found.shift.copy_(shift)
+        return found
