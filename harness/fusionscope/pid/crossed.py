@@ -55,8 +55,8 @@ def pid_crossed(
     Example:
         >>> p = torch.eye(2).reshape(2, 1, 2).expand(2, 3, 2)
         >>> result = pid_crossed(p, images_enumerated=True, questions_enumerated=True)
-        >>> {name: round(float(bits), 6) for name, bits in result.atoms().items()}
-        {'redundancy': 0.0, 'unique_vision': 1.0, 'unique_language': 0.0, 'synergy': 0.0}
+        >>> round(float(result.unique_vision), 6)
+        1.0
     """
     p = check_simplex("conditionals", conditionals, n_event_dims=1, min_ndim=3)
     w = check_weights("weights", weights, tuple(p.shape[-3:-1]), like=p).expand(p.shape[:-1])

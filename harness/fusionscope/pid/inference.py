@@ -21,9 +21,10 @@ from fusionscope.pid.information import NATS_TO_BITS, entropy
 from fusionscope.pid.local import with_atoms
 from fusionscope.pid.union import Union, solve_union
 
-NONREGULAR_AT = 0.35  # of the kink ratio; tools/check_pid.py shows the calibration
+NONREGULAR_AT = 0.3  # of the kink ratio; tools/check_pid.py shows the calibration
+RESAMPLED_SHARE = 0.25  # of the units: perturbs by twice the sampling error, so a kink within reach of it is seen
 _NOTICEABLE = 1e-3  # bits
-_REPLICATES = 8
+_REPLICATES = 16
 _TOLERANCE = 2e-4
 
 
@@ -67,14 +68,29 @@ def kink_ratio(joint_LABK: Tensor, union: Union, error_L: Tensor, sampled: tuple
     if not any(sampled):
         return torch.zeros_like(error_L)
     generator = torch.Generator().manual_seed(joint_LABK.shape[1])
-    excess = []
-    for _ in range(_REPLICATES):
-        drawn, images, questions = resample(joint_LABK, sampled, generator)
-        p1_LAK, p2_LBK = drawn.sum(2), drawn.sum(1)
-        again = solve_union(p1_LAK, p2_LBK, _TOLERANCE)
-        linear_L = (p1_LAK * union.f_LAK[:, images]).sum((1, 2)) + (p2_LBK * union.g_LBK[:, questions]).sum((1, 2))
-        excess.append(NATS_TO_BITS * (again.value_L - entropy(p1_LAK.sum(1)) - linear_L))
-    spread_L = torch.stack(excess).std(0)
+    picks = [
+        [_draw(n, s, generator) for n, s in zip(joint_LABK.shape[1:3], sampled, strict=True)]
+        for _ in range(_REPLICATES)
+    ]
+    picks = [[axis.to(joint_LABK.device) for axis in pair] for pair in picks]
+    drawn = torch.cat([joint_LABK.index_select(1, a).index_select(2, b) for a, b in picks])
+    drawn = drawn / drawn.sum((1, 2, 3), keepdim=True).clamp(min=1e-300)
+    p1, p2 = drawn.sum(2), drawn.sum(1)
+    again = solve_union(p1, p2, _TOLERANCE)
+    f, g = (torch.cat([u[:, pair[axis]] for pair in picks]) for axis, u in enumerate((union.f_LAK, union.g_LBK)))
+    excess = again.value_L - entropy(p1.sum(1)) - (p1 * f).sum((1, 2)) - (p2 * g).sum((1, 2))
+    return in_standard_errors(NATS_TO_BITS * excess.view(_REPLICATES, -1), error_L)
+
+
+def _draw(n: int, is_sampled: bool, generator: torch.Generator) -> Tensor:
+    if not is_sampled:
+        return torch.arange(n)
+    return torch.randint(n, (max(2, round(RESAMPLED_SHARE * n)),), generator=generator)
+
+
+def in_standard_errors(excess_RL: Tensor, error_L: Tensor) -> Tensor:
+    """Spread of the excess over replicates, in standard errors of what the replicates were drawn from."""
+    spread_L = RESAMPLED_SHARE**0.5 * excess_RL.std(0)
     return torch.where(spread_L > _NOTICEABLE, spread_L / error_L.clamp(min=1e-12), torch.zeros_like(spread_L))
 
 

@@ -17,9 +17,9 @@ from fusionscope.pid.information import information_about_answer
 from fusionscope.pid.points_path import solve_points
 
 _CELLS = 256
-# Where the optimum lies between the cells' value and that plus the loss: .36 to .40 on spread-out posteriors over 2
-# to 16 points a cell and two sharpnesses (tools/check_pid.py measures it).
-_SHARE_OF_LOSS = 0.38
+# Where the optimum lies between the cells' value and that plus the loss: .37 to .43 for posteriors spread out over
+# simplices of 3 to 6 answers, at 3 to 6 points a cell (tools/check_pid.py measures it).
+_SHARE_OF_LOSS = 0.4
 
 
 def solve_many_points(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> tuple[Tensor, ...]:

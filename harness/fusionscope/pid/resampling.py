@@ -58,21 +58,23 @@ def subsampling_interval(
     weights: Tensor | None = None,
     *,
     level: float = 0.95,
-    share: float | None = None,
+    share: float = 0.5,
     n_replicates: int = 200,
     images_enumerated: bool = False,
     questions_enumerated: bool = False,
     seed: int = 0,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Confidence intervals of all atoms that stay valid at kinks, where standard errors do not.
+    """Confidence intervals of all atoms for kinks, where standard errors cover too little.
 
-    Fewer units are drawn than there are, so that the replicates see the kink at a larger scale than the sample does.
+    Fewer units are drawn than there are, so that the replicates see the kink at a larger scale than the sample does;
+    the interval is symmetric around the plug-in. On a softened AND with 64 x 64 pairs it covers .85 to .95, depending
+    on the atom, where a standard error covers as little as .64 (tools/check_pid.py).
 
     Args:
         conditionals: p(y | a, b), [..., A, B, K].
         weights: As in :func:`fusionscope.pid.pid_crossed`.
         level: Coverage that is aimed at.
-        share: Units drawn per axis as a share of its size; by default ``n ** (-1/3)`` of the smaller sampled axis.
+        share: Units drawn per axis as a share of its size.
         n_replicates: R.
         images_enumerated: The images are not a sample.
         questions_enumerated: The questions are not a sample.
@@ -82,11 +84,8 @@ def subsampling_interval(
         By name, the lower and upper ends in bits [...], around the plug-in.
     """
     joint_LABK, shape = _joint(conditionals, weights)
-    enumerated = (images_enumerated, questions_enumerated)
-    sizes = [n for n, fixed in zip(joint_LABK.shape[1:3], enumerated, strict=True) if not fixed]
-    if not sizes:
+    if images_enumerated and questions_enumerated:
         raise InputError("both axes are enumerated", "nothing was sampled", "there is no interval: the atoms are exact")
-    share = min(sizes) ** (-1 / 3) if share is None else share
     drawn = bootstrap_crossed(
         conditionals,
         weights,
@@ -97,13 +96,8 @@ def subsampling_interval(
         seed=seed,
     )
     whole = {name: x[0] for name, x in _stacked([_atoms(joint_LABK)], shape).items()}
-    return {name: _reflected(drawn[name], whole[name], share, level) for name in whole}
-
-
-def _reflected(drawn_R: Tensor, whole: Tensor, share: float, level: float) -> tuple[Tensor, Tensor]:
-    spread_R = share**0.5 * (drawn_R - whole)
-    tail = 0.5 * (1 - level)
-    return whole - spread_R.quantile(1 - tail, dim=0), whole - spread_R.quantile(tail, dim=0)
+    widths = {name: share**0.5 * (drawn[name] - whole[name]).abs().quantile(level, dim=0) for name in whole}
+    return {name: (whole[name] - widths[name], whole[name] + widths[name]) for name in whole}
 
 
 def bootstrap_posteriors(

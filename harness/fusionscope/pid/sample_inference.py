@@ -11,7 +11,7 @@ Shapes: L problems, N samples, K answers.
 import torch
 from torch import Tensor
 
-from fusionscope.pid.inference import NONREGULAR_AT
+from fusionscope.pid.inference import NONREGULAR_AT, RESAMPLED_SHARE, in_standard_errors
 from fusionscope.pid.information import NATS_TO_BITS, log_ratio
 from fusionscope.pid.local import with_atoms
 from fusionscope.pid.tilt import consistent_masses, tilt
@@ -87,11 +87,12 @@ def _kink_ratio(
 ) -> Tensor:
     """As :func:`fusionscope.pid.inference.kink_ratio`, for resampled samples, tilted anew."""
     n = joint_LNK.shape[1]
+    draws = max(2, round(RESAMPLED_SHARE * n))
     whole_LK = (joint_LNK * w_LN[..., None]).sum(1)
     generator = torch.Generator().manual_seed(n)
     excess = []
     for _ in range(_REPLICATES):
-        counts = torch.bincount(torch.randint(n, (n,), generator=generator), minlength=n).to(w_LN)
+        counts = torch.bincount(torch.randint(n, (draws,), generator=generator), minlength=n).to(w_LN)
         kept = counts.nonzero()[:, 0]
         w = w_LN[:, kept] * counts[kept]
         w = w / w.sum(1, keepdim=True)
@@ -100,5 +101,4 @@ def _kink_ratio(
         union_L = solve_union(*consistent_masses(p1, p2), _TOLERANCE).value_L
         concave_L = (py_LK * log_ratio(py_LK, whole_LK)).sum(1)  # of H(Y), which has no kink
         excess.append(NATS_TO_BITS * (union_L - (w * score_LN[:, kept]).sum(1) + concave_L))
-    spread_L = torch.stack(excess).std(0)
-    return torch.where(spread_L > 1e-3, spread_L / error_L.clamp(min=1e-12), torch.zeros_like(spread_L))
+    return in_standard_errors(torch.stack(excess), error_L)
