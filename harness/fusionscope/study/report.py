@@ -41,7 +41,9 @@ def report(run_dir: str | os.PathLike[str]) -> str:
         return _profile_report(directory, records)
     runs = list(dict.fromkeys(record.run for record in records))
     if len(runs) == 1:
-        return _run_report(directory, records, Journey.find(directory), directory.resolve().name)
+        # A sweep of a run lies in a folder of it.
+        journey = Journey.find(directory) or Journey.find(directory.resolve().parent)
+        return _run_report(directory, records, journey, directory.resolve().name)
     folders = {run: directory / "runs" / run.replace("/", "_") for run in runs}
     parts = [_run_report(folders[run], [r for r in records if r.run == run], None, run) for run in runs]
     return "\n\n".join(f"{run}\n{part}" for run, part in zip(runs, parts, strict=True))
