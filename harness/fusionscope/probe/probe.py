@@ -8,6 +8,7 @@ from fusionscope.data import HeldOutTask
 from fusionscope.errors import UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache
 from fusionscope.probe.crossed import crossed_posteriors
+from fusionscope.probe.damaged import without_damaged
 from fusionscope.probe.learned import learned_posteriors
 from fusionscope.probe.masked import masked_posteriors
 from fusionscope.probe.passes import Progress
@@ -65,10 +66,14 @@ def probe(
     Raises:
         InputError: The task cannot be run in this design.
         UnknownNameError: An unknown design, layer or weights.
+        DataError: More pictures than allowed do not open.
     """
     if design_of(task, design) == "crossed":
         for name in weights:
             check_weights(task, name)
+    allowed = int(settings.get("max_bad_images", 0))
+    if allowed:
+        task = without_damaged(task, allowed)
     found = posteriors(
         lvlm, task, design=design, layers=layers, batch_size=batch_size, feature_cache=feature_cache,
         progress=progress, seed=seed, **settings,

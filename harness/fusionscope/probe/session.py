@@ -30,6 +30,8 @@ class Settings:
         share_prefix: Use one prefix cache per image where that is exact.
         padding_side: Where rows are padded.
         fallback: Uniform distribution where the options hold less than this mass (the paper's 0.3); None keeps them.
+        max_bad_images: So many pictures that do not open are left out with a warning that names them; more are an
+            error.
         max_pairs: Designs over natural pairs use at most so many, drawn by the seed; None uses all.
         mask: Design "masked": what stands in for a modality: "noise" (calibrated normal embeddings, the paper's),
             "mean" (the mean embedding), "remove" (no tokens), "other" (another pair's image or question).
@@ -47,6 +49,7 @@ class Settings:
     share_prefix: bool = True
     padding_side: PaddingSide = "right"
     fallback: float | None = None
+    max_bad_images: int = 0
     max_pairs: int | None = None
     mask: str = "noise"
     draws: int = 1
