@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fusionscope.cli import probe, profile
+from fusionscope.cli import export, probe, profile, recipes
 from fusionscope.errors import FusionscopeError
 
 _LIGHTNING = ("fit", "validate", "test", "predict")
@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     board = commands.add_parser("tensorboard", help="rebuild the event files of a run from its records")
     board.add_argument("run_dir", help="a directory with records.jsonl")
     board.set_defaults(call=_tensorboard)
+
+    export.add_arguments(commands.add_parser("export", help="write a checkpoint as a whole Hugging Face model"))
+
+    recipes.add_arguments(commands.add_parser("recipes", help="list, show or copy the recipes that we ship"))
 
     for name in _LIGHTNING:
         commands.add_parser(name, help=f"LightningCLI {name} with one YAML file: fusionscope {name} --config X.yaml")

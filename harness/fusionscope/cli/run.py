@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import fusionscope
-from fusionscope.errors import ConfigError, RunDirectoryError, UnknownNameError
+from fusionscope.cli.recipes import find_recipe
+from fusionscope.errors import ConfigError, RunDirectoryError
 from fusionscope.records import Journey, Stage
 
 
@@ -53,36 +53,6 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
 
     print(report(journey.directory))
     return 0
-
-
-def find_recipe(name: str) -> Path:
-    """The directory of a recipe: a path, else one that we ship.
-
-    Raises:
-        UnknownNameError: Neither is there, or it holds no YAML file.
-    """
-    candidates = [Path(name), *(shelf / name for shelf in shelves())]
-    found = next((folder for folder in candidates if folder.is_dir() and any(folder.glob("*.yaml"))), None)
-    if found is None:
-        known = sorted({p.parent.relative_to(shelf).as_posix() for shelf in shelves() for p in shelf.rglob("*.yaml")})
-        raise UnknownNameError(
-            f"no recipe {name!r}",
-            "a recipe is a directory with one YAML file a stage, given by its path or, among those that we ship"
-            f" ({', '.join(known)}), by its name",
-            "give the path of such a directory",
-        )
-    return found
-
-
-def shelves() -> list[Path]:
-    """Where recipes are: in the checkout first, since an editable install copies them only once, then as installed."""
-    roots = [Path(root) for root in fusionscope.__path__]
-    checkouts = [root.parents[1] for root in roots if (root.parents[1] / "pyproject.toml").is_file()]
-    places = [
-        *(checkout / "recipes" for checkout in dict.fromkeys(checkouts)),
-        *(root / "recipes" for root in roots),
-    ]
-    return [place for place in places if place.is_dir()]
 
 
 def _open(

@@ -40,6 +40,22 @@ class Models:
         loaders = {"stage": self._load_stage, "model": self._load_model, "adapter": self._load_adapter}
         return loaders[checkpoint.kind](checkpoint)
 
+    def export(self, checkpoint: Checkpoint, directory: str | os.PathLike[str]) -> None:
+        """Write the whole model of a checkpoint, adapters merged, and its processor as a Hugging Face directory.
+
+        Raises:
+            DataError: See `load`.
+        """
+        lvlm = self.load(checkpoint)
+        if checkpoint.kind == "stage" and self._stage is not None:
+            self._stage.export(os.fspath(directory))
+            return
+        model: Any = lvlm.model
+        if checkpoint.kind == "adapter":
+            model, self._key = model.merge_and_unload(), None  # the kept base now holds the adapter: load it anew
+        model.save_pretrained(directory)
+        lvlm.processor.save_pretrained(directory)
+
     def _load_model(self, checkpoint: Checkpoint) -> LVLM:
         key = ("model", checkpoint.path)
         if self._key != key or self._lvlm is None:
