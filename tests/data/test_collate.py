@@ -164,3 +164,16 @@ def test_square_centres_on_the_mean_colour():
     assert padded.getpixel((0, 0)) == (127, 63, 255)
     assert padded.getpixel((0, 1)) == padded.getpixel((3, 2)) == (255, 0, 0)
     assert square(Image.new("RGB", (3, 3)), [0, 0, 0]).size == (3, 3)
+
+
+@pytest.mark.parametrize("template", ["v1", "chat"])
+def test_a_batch_of_texts_may_look_at_a_black_picture(processor, template):
+    rows = [row("Hi?", "no"), row("What is this?", "A cat.", name="b")]
+    plain, looking = Collator(processor, template)(rows), Collator(processor, template, always_look=True)(rows)
+    assert "pixel_values" not in plain
+    assert looking["pixel_values"].shape[0] == 1
+    assert bool((looking["labels"][2] == IGNORE).all())
+    for i in range(2):
+        assert torch.equal(
+            looking["labels"][i][looking["labels"][i] != IGNORE], plain["labels"][i][plain["labels"][i] != IGNORE]
+        )

@@ -1,6 +1,6 @@
 """One training run for test_distributed.py, in as many processes as it is told; rank 0 writes what came out as JSON.
 
-usage: ddp_run.py MODEL DIRECTORY STRATEGY DEVICES BATCH_SIZE KIND N
+usage: ddp_run.py MODEL DIRECTORY STRATEGY DEVICES BATCH_SIZE KIND N [CHECKPOINT]
 """
 
 import json
@@ -18,10 +18,26 @@ from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, V
 class Losses(L.Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
+        self.last = 0
+
+    def on_train_start(self, trainer, pl_module):
+        self.last = trainer.global_step
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_step > len(self.losses):
+        if trainer.global_step > self.last:
+            self.last = trainer.global_step
             self.losses.append(float(trainer.callback_metrics["train/loss"]))
+
+
+class Saving(L.Callback):
+    """A checkpoint in the middle of the first epoch."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == 2 and batch_idx == 3:
+            trainer.save_checkpoint(self.directory / "middle.ckpt")
 
 
 def stage(kind: str, model: str) -> L.LightningModule:
@@ -43,20 +59,26 @@ def strategy(name: str, devices: int):
     return name
 
 
-def main(model: str, directory: str, name: str, devices: int, batch_size: int, kind: str, n: int) -> None:
+def main(
+    model: str, directory: str, name: str, devices: int, batch_size: int, kind: str, n: int, ckpt: str = ""
+) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     losses, module = Losses(), stage(kind, model)
     trainer = L.Trainer(
         accelerator="cpu", devices=devices, strategy=strategy(name, devices), max_epochs=2, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[losses],
-        default_root_dir=directory, accumulate_grad_batches=2, gradient_clip_val=None if name == "fsdp2" else 1.0,
+        default_root_dir=directory, accumulate_grad_batches=2, gradient_clip_val=1.0,
     )  # fmt: skip
-    trainer.fit(module, datamodule=LlavaDataModule(train=Toy(n), batch_size=batch_size, seed=3))
+    saving = Saving(Path(directory)) if not ckpt else None
+    trainer.callbacks.extend([saving] if saving else [])
+    data = LlavaDataModule(train=Toy(n), batch_size=batch_size, seed=3)
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt or None)
     trainer.save_checkpoint(f"{directory}/last.ckpt")
+    module.export(f"{directory}/exported")
     if trainer.is_global_zero:
         Path(directory, "losses.json").write_text(json.dumps(losses.losses))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5]), sys.argv[6], int(sys.argv[7]))
+    main(*sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5]), sys.argv[6], int(sys.argv[7]), *sys.argv[8:])

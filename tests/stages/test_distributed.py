@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("ddp_run.py")
 
@@ -27,9 +28,19 @@ def run(directory: Path, *arguments: object) -> tuple[list[float], dict[str, tor
 def test_two_processes_equal_one(tiny, tmp_path):
     """21 samples in global batches of 4: the last has one sample, so the second process has none of its own."""
     one, one_state = run(tmp_path / "one", tiny, "auto", 1, 4, "lora", 21)
-    two, two_state = run(tmp_path / "two", tiny, "ddp", 2, 2, "lora", 21)
     assert len(one) == 6
-    torch.testing.assert_close(torch.tensor(two), torch.tensor(one), atol=1e-5, rtol=0)
-    assert set(one_state) == set(two_state)
-    for name, value in one_state.items():
-        torch.testing.assert_close(two_state[name], value, atol=1e-4, rtol=1e-4)
+    for strategy in ("ddp", "fsdp2"):
+        two, two_state = run(tmp_path / strategy, tiny, strategy, 2, 2, "lora", 21)
+        torch.testing.assert_close(torch.tensor(two), torch.tensor(one), atol=1e-5, rtol=0)
+        assert set(one_state) == set(two_state)
+        for name, value in one_state.items():
+            torch.testing.assert_close(two_state[name], value, atol=1e-4, rtol=1e-4)
+    exported = [load_file(tmp_path / name / "exported" / "model.safetensors") for name in ("one", "ddp", "fsdp2")]
+    for other in exported[1:]:
+        assert set(other) == set(exported[0])
+        for name, value in exported[0].items():
+            torch.testing.assert_close(other[name], value, atol=1e-3, rtol=1e-3)
+    middle = tmp_path / "fsdp2" / "middle.ckpt"
+    resumed, state = run(tmp_path / "resumed", tiny, "fsdp2", 2, 2, "lora", 21, middle)
+    assert resumed == two[2:]
+    assert all(torch.equal(value, state[name]) for name, value in two_state.items())

@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from fusionscope.data.conversation import parse
+from fusionscope.data.conversation import Conversation, Turn, parse
 from fusionscope.data.templates import Rendered, TemplateName, image_token, render
 from fusionscope.errors import ConfigError, DataError
 
@@ -25,6 +24,8 @@ class Collator:
         processor: The model's processor, with a fast tokenizer.
         template: ``"plain"``, ``"v1"`` or ``"chat"`` (`fusionscope.data.templates.render`).
         max_length: Longer samples are cut at their end; image tokens are never cut.
+        always_look: Add a black picture with nothing to learn to a batch without any image. Ranks wait for each other
+            in vision tower and projector, which a batch of texts alone would leave out (LLaVA does the same).
         pad_to_square: Pad images to squares with the processor's mean colour, as LLaVA-1.5 does in stage 2.
 
     Raises:
@@ -32,7 +33,12 @@ class Collator:
     """
 
     def __init__(
-        self, processor: Any, template: TemplateName = "chat", max_length: int = 2048, pad_to_square: bool = False
+        self,
+        processor: Any,
+        template: TemplateName = "chat",
+        max_length: int = 2048,
+        pad_to_square: bool = False,
+        always_look: bool = False,
     ) -> None:
         if not processor.tokenizer.is_fast:
             raise ConfigError(
@@ -41,7 +47,7 @@ class Collator:
                 "load the processor with use_fast=True",
             )
         self.processor, self.template, self.max_length = processor, template, max_length
-        self.pad_to_square = pad_to_square
+        self.pad_to_square, self.always_look = pad_to_square, always_look
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Collate.
@@ -50,14 +56,15 @@ class Collator:
             rows: LLaVA rows with opened images.
 
         Returns:
-            The model's inputs, right-padded, and ``labels`` int64 [B, T], -100 outside assistant text; where no sample
-            has an image, ``blank`` with the inputs of a black picture, which is no input of the model.
+            The model's inputs, right-padded, and ``labels`` int64 [B, T], -100 outside assistant text.
 
         Raises:
             DataError: A sample has no supervised token, a token crosses the border of the assistant's text, or images
                 do not fit into ``max_length``.
         """
         conversations = [parse(row) for row in rows]
+        if self.always_look and not any(conversation.images for conversation in conversations):
+            conversations.append(self._blank())
         rendered = [render(conversation, self.template, self.processor) for conversation in conversations]
         images = [self._image(image) for conversation in conversations for image in conversation.images]
         batch = self._process([one.text for one in rendered], images)
@@ -68,9 +75,9 @@ class Collator:
             mask = supervised(one, offsets[i], replaced[i], conversation.id)
             mask_T = torch.tensor(mask) & batch["attention_mask"][i].bool()
             labels[i][mask_T] = batch["input_ids"][i][mask_T]
-        if not images:
-            batch["blank"] = self._blank()
-        return self._cut({**batch, "labels": labels}, [c.id for c in conversations], [r.text for r in rendered])
+        done = self._cut({**batch, "labels": labels}, [c.id for c in conversations], [r.text for r in rendered])
+        done["labels"][len(rows) :] = IGNORE  # the black picture's row, if there is one
+        return done
 
     def _process(self, texts: list[str], images: list[Any]) -> dict[str, Any]:
         bos = self.processor.tokenizer.bos_token
@@ -86,12 +93,11 @@ class Collator:
         )
         return {key: value for key, value in encoded.items() if key != "token_type_ids"}
 
-    def _blank(self) -> dict[str, Tensor]:
-        """A black picture's inputs, for a batch without any: see `fusionscope.stages.loss.anchor`."""
+    def _blank(self) -> Conversation:
         crop = getattr(self.processor.image_processor, "crop_size", None) or {}
-        side = (int(crop.get("width", 336)), int(crop.get("height", 336)))
-        pixels = self.processor.image_processor(images=[Image.new("RGB", side)], return_tensors="pt")
-        return {key: value for key, value in pixels.items() if isinstance(value, Tensor)}
+        picture = Image.new("RGB", (int(crop.get("width", 336)), int(crop.get("height", 336))))
+        turns = (Turn(role="user", text="", images=1), Turn(role="assistant", text="."))
+        return Conversation(id="blank", turns=turns, images=(picture,))
 
     def _image(self, image: Any) -> Any:
         image = image.convert("RGB")
@@ -108,9 +114,7 @@ class Collator:
                     "raise max_length",
                 )
             batch = {
-                key: value[:, : self.max_length]
-                if isinstance(value, Tensor) and value.shape[:2] == (len(ids), length)
-                else value
+                key: value[:, : self.max_length] if value.shape[:2] == (len(ids), length) else value
                 for key, value in batch.items()
             }
         for name, text, labels in zip(ids, texts, batch["labels"], strict=True):

@@ -108,7 +108,9 @@ class LlavaDataModule(L.LightningDataModule):
             ranks=ranks,
             drop_last=drop_last,
         )
-        collate = Filling(Collator(self.processor(), self.template, self.max_length, self.pad_to_square))
+        collate = Filling(
+            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=ranks > 1)
+        )
         return ResumableLoader(
             Filled(dataset, skip_bad=self.bad_images > 0),
             sampler,
@@ -216,8 +218,8 @@ class Filling:
 
     def __call__(self, marked: Sequence[Marked]) -> dict[str, Any]:
         batch: dict[str, Any] = self.collate([one.row for one in marked])
-        for labels, one in zip(batch["labels"], marked, strict=True):
+        for i, one in enumerate(marked):
             if not one.counts:
-                labels.fill_(IGNORE)
+                batch["labels"][i] = IGNORE
         skipped = [one.skipped for one in marked if one.skipped]
         return {**batch, "skipped": skipped} if skipped else batch

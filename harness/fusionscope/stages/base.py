@@ -18,10 +18,10 @@ from fusionscope.lvlm import LVLM
 from fusionscope.records import Journey
 from fusionscope.stages.checkpoint import check_base, check_keys, fingerprint, keep, trained_keys
 from fusionscope.stages.config import ALIGN_PROJECTOR, FROZEN, LORA, PART_NAMES, LoraSettings, PartConfig, PartName
-from fusionscope.stages.distributed import gather, total
+from fusionscope.stages.distributed import barrier, gather, gathered, shard, total
 from fusionscope.stages.loading import load
 from fusionscope.stages.lora import add_adapters, merged_state_dict
-from fusionscope.stages.loss import NonFiniteLossError, anchor, summed_loss
+from fusionscope.stages.loss import NonFiniteLossError, summed_loss
 from fusionscope.stages.parts import modules_of, parameters_by_part
 from fusionscope.stages.schedule import cosine_factor, warmup_steps
 
@@ -72,6 +72,7 @@ class VLMStage(L.LightningModule):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.strict_loading = False  # keys are checked exactly here, see load_state_dict and on_load_checkpoint
         self.base, self.lora, self.dtype_name, self.attention = model, lora, dtype, attention
         self.parts: dict[PartName, PartConfig] = {
             "vision_tower": vision_tower,
@@ -92,11 +93,16 @@ class VLMStage(L.LightningModule):
     # building
 
     def configure_model(self) -> None:
-        """Load the model and split it into its parts; does nothing when that is done."""
+        """Load the model and split it into its parts; does nothing when that is done.
+
+        Under Lightning's ModelParallelStrategy the weights are then sharded over the processes (FSDP2).
+        """
         if not hasattr(self, "network"):
             lvlm = load(self.base, dtype=self.dtype_name, attention=self.attention)
             self._base_hash = fingerprint(self.base, getattr(lvlm.model.config, "_commit_hash", None))
             self.attach(lvlm)
+        if self.device_mesh is not None:
+            shard(self.network, self.device_mesh["data_parallel"])
 
     def attach(self, lvlm: LVLM) -> None:
         """Take a model that is built already, in place of loading `base`.
@@ -182,17 +188,11 @@ class VLMStage(L.LightningModule):
         """Start the clock of the micro-batch."""
         self._batch_start = time.perf_counter()
 
-    @property
-    def _looks(self) -> bool:
-        return any(self.parts[part].tune != "frozen" for part in ("vision_tower", "projector"))
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the micro-batch's token losses; its gradient is scaled before the update."""
         loss, tokens = summed_loss(self.network, batch)
         sums = torch.stack((loss.detach(), tokens, batch["attention_mask"].sum().to(tokens.dtype)))
         self._sums = sums if self._sums is None else self._sums + sums
-        if "blank" in batch and self._looks and self.trainer.world_size > 1:
-            loss = loss + anchor(self.network, batch["blank"])
         return loss
 
     def on_after_backward(self) -> None:
@@ -253,6 +253,7 @@ class VLMStage(L.LightningModule):
             "base_hash": self._base_hash,
             "parts": {name: asdict(part) for name, part in self.parts.items()},
             "lora": asdict(self.lora),
+            "keys": sorted(trained_keys(self)),
             "rng": gather({"cpu": torch.get_rng_state(), "cuda": cuda}),
         }
 
@@ -265,6 +266,7 @@ class VLMStage(L.LightningModule):
                 "give one that a stage has saved",
             )
         check_base(checkpoint[_KEY], self.base, self._base_hash)
+        check_keys(checkpoint[_KEY]["keys"], trained_keys(self), set(self.state_dict()))
         self._rng = checkpoint[_KEY]["rng"]
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
@@ -284,13 +286,17 @@ class VLMStage(L.LightningModule):
     def export(self, directory: str | Path) -> Path:
         """Write the whole model, adapters merged, and its processor as a Hugging Face directory.
 
+        Every process must call it; the first one writes.
+
         Args:
             directory: Where; created where missing.
 
         Returns:
             The directory, which ``from_pretrained`` of transformers loads.
         """
-        path = Path(directory)
-        self.network.save_pretrained(path, state_dict=merged_state_dict(self.network))  # type: ignore[operator]
-        self.lvlm.processor.save_pretrained(path)
+        path, state = Path(directory), gathered(merged_state_dict(self.network))
+        if self.global_rank == 0:
+            self.network.save_pretrained(path, state_dict=state)  # type: ignore[operator]
+            self.lvlm.processor.save_pretrained(path)
+        barrier()
         return path

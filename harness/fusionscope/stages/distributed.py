@@ -1,10 +1,15 @@
 """The few collective operations of a stage; each is the identity in a single process."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch.strategies import Strategy
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def total(strategy: Strategy, value: Tensor) -> Tensor:
@@ -29,3 +34,33 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def shard(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Shard a model over the processes (FSDP2), transformer block by transformer block, in place; once.
+
+    Args:
+        model: A Hugging Face vision-language model.
+        mesh: The data-parallel mesh.
+    """
+    if isinstance(model, FSDPModule):
+        return
+    for module in list(model.modules()):
+        if isinstance(module, GradientCheckpointingLayer):
+            fully_shard(module, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def gathered(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whole tensors from sharded ones; every process must call it with the same keys.
+
+    Args:
+        state: Tensors, sharded or not.
+    """
+    return {key: value.full_tensor() if isinstance(value, DTensor) else value for key, value in state.items()}
+
+
+def barrier() -> None:
+    """Wait for the other processes."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()

@@ -30,7 +30,7 @@ def summed_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor
     Returns:
         The sum in nats, a float32 scalar with gradient, and the number of supervised tokens, a float32 scalar.
     """
-    inputs: dict[str, Any] = {key: value for key, value in batch.items() if key not in ("labels", "blank")}
+    inputs: dict[str, Any] = {key: value for key, value in batch.items() if key != "labels"}
     targets_BT = batch["labels"][:, 1:]
     kept_P = (targets_BT != IGNORE).any(0).nonzero().flatten()
     targets_BP = targets_BT[:, kept_P]
@@ -42,19 +42,3 @@ def summed_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor
         logits_BPV.flatten(0, 1).float(), targets_BP.flatten(), ignore_index=IGNORE, reduction="sum"
     )
     return loss, (targets_BP != IGNORE).sum().to(torch.float32)
-
-
-def anchor(model: nn.Module, blank: dict[str, Tensor]) -> Tensor:
-    """Zero, with a gradient path through vision tower and projector.
-
-    A batch of texts alone leaves them out of the graph, while another rank's batch has images; ranks that wait for
-    each other's gradients would then wait for ever. LLaVA shows such batches a black picture, as here.
-
-    Args:
-        model: A Hugging Face vision-language model.
-        blank: The inputs of a black picture.
-    """
-    features = model.get_image_features(**blank, return_dict=True)  # type: ignore[operator]
-    pooled = getattr(features, "pooler_output", features)
-    parts = pooled if isinstance(pooled, list | tuple) else [pooled]
-    return 0.0 * torch.stack([part.float().sum() for part in parts]).sum()
