@@ -92,7 +92,6 @@ def build(
     config = LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=(image_size // patch_size) ** 2 + 1, vision_feature_select_strategy="full",
-        vision_feature_layer=-1,
     )  # fmt: skip
     side = {"height": image_size, "width": image_size}
     processor = LlavaProcessor(
