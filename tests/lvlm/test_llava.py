@@ -97,6 +97,9 @@ def test_unknown_model_type_lists_the_known_ones():
     with pytest.raises(UnknownNameError, match="'linear_thing'") as caught:
         LVLM.wrap(model, processor)
     assert all(name in str(caught.value) for name in known_model_types())
+    model.config = SimpleNamespace(model_type="cambrian_llama")
+    with pytest.raises(UnknownNameError, match="no class for Cambrian"):
+        LVLM.wrap(model, processor)
 
 
 def test_errors_name_the_fix(lvlm):
@@ -137,3 +140,11 @@ def test_the_model_is_left_as_found_even_after_an_error(lvlm):
     with pytest.raises(InputError, match="16 image tokens for 32 image embeddings"):
         lvlm.read(batch, [0, 1], torch.tensor([[-1]]))
     assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in lvlm.adapter.layers) == hooks
+
+
+def test_features_on_disk_serve_a_later_process(lvlm, tmp_path):
+    first = lvlm.look([picture(0)], ["a"], FeatureCache(max_bytes=0, directory=tmp_path))
+    later = FeatureCache(max_bytes=0, directory=tmp_path)
+    again = lvlm.look([None], ["a"], later)
+    assert later.hits == 1
+    assert torch.equal(first[0]["embeddings"], again[0]["embeddings"])

@@ -45,6 +45,13 @@ def adapter_for(model: nn.Module, processor: Any) -> "Adapter":
         UnknownNameError: No adapter for this type; nothing is guessed.
     """
     model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if str(model_type).startswith("cambrian"):
+        raise UnknownNameError(
+            f"model type {model_type!r} ({type(model).__name__})",
+            "transformers has no class for Cambrian: its four vision towers, the spatial vision aggregator and the "
+            "layout of its checkpoints are in its authors' own package",
+            "subclass fusionscope.lvlm.Adapter around the model as that package loads it, and register it",
+        )
     if model_type not in _FAMILIES:
         raise UnknownNameError(
             f"model type {model_type!r} ({type(model).__name__})",

@@ -1,8 +1,10 @@
 """Vision features kept across probes: the tower is frozen, so an image is looked at once."""
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +16,14 @@ Key = tuple[str, str]
 
 
 class FeatureCache:
-    """Features of images by (weights fingerprint, image), on the CPU, up to a number of bytes.
+    """Features of images by (weights fingerprint, image), on the CPU up to a number of bytes, and on disk if asked.
 
     When it is full, features of other weights than the present ones leave; features of the present weights are
     never thrown out for one another, since a probe visits all images in the same order every time.
 
     Args:
-        max_bytes: The cap on the stored tensors.
+        max_bytes: The cap on the tensors in memory.
+        directory: Where features are kept as well, for later processes and for what does not fit into memory.
 
     Example:
         >>> cache = FeatureCache(max_bytes=16)
@@ -32,8 +35,9 @@ class FeatureCache:
         (True, False)
     """
 
-    def __init__(self, max_bytes: int = 2 * 2**30) -> None:
+    def __init__(self, max_bytes: int = 2 * 2**30, directory: str | Path | None = None) -> None:
         self.max_bytes = max_bytes
+        self.directory = None if directory is None else Path(directory)
         self.nbytes = 0
         self.hits = 0
         self.misses = 0
@@ -48,22 +52,47 @@ class FeatureCache:
     def get(self, key: Key) -> dict[str, Tensor] | None:
         """The features under a key, or None."""
         found = self._entries.get(key)
+        if found is None:
+            found = self._from_disk(key)
         self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
         return found
 
     def put(self, key: Key, features: dict[str, Tensor]) -> bool:
-        """Keep features; False where they do not fit under the cap."""
+        """Keep features; False where they do not fit under the cap and no directory is given."""
         stored = {name: value.detach().to("cpu", copy=True) for name, value in features.items()}
         size = _nbytes(stored)
         self._drop_others(key[0], size)
-        if key in self._entries or self.nbytes + size > self.max_bytes:
+        fits = key not in self._entries and self.nbytes + size <= self.max_bytes
+        if fits:
+            self._entries[key] = stored
+            self.nbytes += size
+        return self._to_disk(key, stored) or fits
+
+    def _file(self, directory: Path, key: Key) -> Path:
+        return directory / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors"
+
+    def _from_disk(self, key: Key) -> dict[str, Tensor] | None:
+        if self.directory is None or not self._file(self.directory, key).is_file():
+            return None
+        from safetensors.torch import load_file
+
+        return load_file(self._file(self.directory, key))
+
+    def _to_disk(self, key: Key, stored: dict[str, Tensor]) -> bool:
+        if self.directory is None:
             return False
-        self._entries[key] = stored
-        self.nbytes += size
+        from safetensors.torch import save_file
+
+        self.directory.mkdir(parents=True, exist_ok=True)
+        file = self._file(self.directory, key)
+        # Written whole or not at all, also where several processes fill one folder.
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        save_file({name: value.contiguous() for name, value in stored.items()}, unfinished)
+        unfinished.replace(file)
         return True
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything in memory."""
         self._entries.clear()
         self.nbytes = 0
 
