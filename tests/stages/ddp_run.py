@@ -9,7 +9,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from conftest import Toy
 
 from fusionscope.data import LlavaDataModule
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
@@ -62,6 +61,8 @@ def strategy(name: str, devices: int):
 def main(
     model: str, directory: str, name: str, devices: int, batch_size: int, kind: str, n: int, ckpt: str = ""
 ) -> None:
+    from conftest import Toy  # beside this script; pytest, which collects it too, doesn't look there
+
     torch.set_num_threads(1)
     torch.manual_seed(0)
     losses, module = Losses(), stage(kind, model)
