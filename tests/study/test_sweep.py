@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -21,27 +23,43 @@ from torch.utils.data import Dataset
 from fusionscope.callbacks import PIDCallback, ScheduledCheckpoint
 from fusionscope.callbacks.schedule import Schedule
 from fusionscope.cli import main
-from fusionscope.data import LlavaDataModule, load_task
+from fusionscope.data import HeldOutTask, LlavaDataModule, load_task
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.records import Journey, Record, RecordFile, Stage
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
+from fusionscope.study import sweep as sweep_module
+from fusionscope.study.breadth import spearman, task_regimes
 from fusionscope.study.checkpoints import find_checkpoints
 from fusionscope.study.models import Models
+from fusionscope.study.profile import read_profile, rows_of
 from fusionscope.study.sweep import Plan, merge, sweep
 
-IMAGES = 144
-TASKS = [("sandbox/synergy", {"images": IMAGES}), ("sandbox/redundant", {"images": IMAGES})]
-ARGUMENTS = [
-    "--task",
-    "sandbox/synergy",
-    "--task",
-    "sandbox/redundant",
-    "--task-set",
-    f"images={IMAGES}",
-    "--device",
-    "cpu",
-]
+TASKS: list[tuple[str, dict[str, Any]]] = [("sandbox/synergy", {}), ("sandbox/redundant", {})]
+ARGUMENTS = ["--task", "sandbox/synergy", "--task", "sandbox/redundant", "--device", "cpu"]
+
+
+def small(name: str, *, images: int = 12) -> HeldOutTask:
+    """A sandbox task cut down to a few pictures: what is probed here is not what matters."""
+    task = load_task(name)
+    keep = range(0, len(task.images), len(task.images) // images)[:images]
+    assert task.truth is not None
+    truth = task.truth[list(keep)]
+    occurs = (truth >= 0).double()
+    weights = {"uniform": torch.full_like(occurs, 1 / occurs.numel())}
+    if "natural" in task.pair_weights:
+        weights["natural"] = occurs / occurs.sum()
+    return dataclasses.replace(
+        task, images=[task.images[i] for i in keep], image_ids=[task.image_ids[i] for i in keep], truth=truth,
+        pairs=occurs.nonzero(), pair_answers=truth[truth >= 0], pair_weights=weights,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_tasks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep_module, "load_task", small)
+        yield
 
 
 class Answers(Dataset[dict[str, Any]]):
@@ -62,10 +80,10 @@ class Answers(Dataset[dict[str, Any]]):
 def train(journey: Journey, name: str, stage: L.LightningModule) -> Journey:
     journey = journey.start(name).save()
     schedule = Schedule(every_n_steps=4)
-    probing = PIDCallback([load_task(task, **settings) for task, settings in TASKS], schedule=schedule, progress=False)
+    probing = PIDCallback([small(task) for task, _ in TASKS], schedule=schedule, progress=False)
     trainer = L.Trainer(
         max_epochs=1, accelerator="cpu", devices=1, default_root_dir=journey.directory, logger=False,
-        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
         callbacks=[probing, ScheduledCheckpoint(schedule)],
     )  # fmt: skip
     trainer.fit(stage, datamodule=LlavaDataModule(train=Answers(), batch_size=2, seed=3))
@@ -152,8 +170,8 @@ def test_a_sweep_goes_on_from_any_byte(run: Path, swept: list[Record], tmp_path:
 def test_a_killed_command_goes_on(run: Path, swept: list[Record], tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["probe", str(run), "--out", str(out), *ARGUMENTS]
-    process = subprocess.Popen([sys.executable, "-m", "fusionscope.cli", *command], stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 120
+    process = subprocess.Popen([sys.executable, __file__, *command], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 300
     while not (out / "records.jsonl").exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -174,7 +192,7 @@ def test_workers_share_the_checkpoints(run: Path, swept: list[Record], tmp_path:
     assert_same(RecordFile(tmp_path / "records.jsonl").read(), expected, 1e-9)
     assert sweep(checkpoints, plan, tmp_path) == 0
     assert sweep(checkpoints[:1], dataclasses.replace(plan, layers=[-1, 2]), tmp_path) == 1
-    other_sample = dataclasses.replace(plan, tasks=[("sandbox/synergy", {"images": 288})])
+    other_sample = dataclasses.replace(plan, tasks=[("sandbox/synergy", {"images": 24})])
     assert sweep(checkpoints[:1], other_sample, tmp_path) == 1
 
 
@@ -239,3 +257,44 @@ def main_or_raise(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
     call: Callable[..., int] = options.call
     call(options)
+
+
+def test_six_models_on_four_tasks_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stopped after two models and run again; its correlations as computed here from the table alone."""
+    tasks = ("synergy", "knowledge", "vision", "redundant")
+    lines = [f"tasks: [{', '.join(f'sandbox/{task}' for task in tasks)}]", "layers: last", "models:"]
+    for i in range(6):
+        path = write(tmp_path / f"m{i}", seed=i)
+        lines.append(f"  - {{name: model-{i}, family: f{i // 2}, parameters: {1 + i % 2}.0e+6, path: {path}}}")
+    spec, out = tmp_path / "six.yaml", tmp_path / "out"
+    spec.write_text("\n".join(lines))
+    profile = read_profile(spec)
+    assert sweep(profile.checkpoints()[:2], profile.plan(), out) == 8
+    assert main(["profile", str(spec), "--out", str(out), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "16 probes made" in printed
+    rows = [row for row in pq.read_table(out / "profile.parquet").to_pylist() if row["task"] == "sandbox/synergy"]
+    assert [row["model"] for row in rows] == [f"model-{i}" for i in range(6)]
+    order = np.array([[r["synergy"], r["accuracy"]] for r in rows]).argsort(0).argsort(0)
+    found = spearman(*np.array([[r["synergy"], r["accuracy"]] for r in rows]).T)
+    if len({row["accuracy"] for row in rows}) == 6:
+        assert found == pytest.approx(1 - 6 * ((order[:, 0] - order[:, 1]) ** 2).sum() / 210)
+    measured = rows_of(profile, RecordFile(out / "records.jsonl").read())
+    (regime_of,) = [v for v in task_regimes(measured) if v.name == "sandbox/synergy"]
+    assert regime_of.synergy == pytest.approx(float(found), nan_ok=True)
+    assert regime_of.verdict in printed
+
+
+def test_a_model_that_fails_is_named_and_the_others_are_probed(tmp_path: Path) -> None:
+    good = write(tmp_path / "good", seed=0)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.json").write_text(json.dumps({"model_type": "cambrian_llama"}))
+    found = find_checkpoints([str(tmp_path / "bad"), str(good)])
+    with pytest.raises(ConfigError, match=r"1 of 2 checkpoints failed: .*bad"):
+        sweep(found, Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out", keep_going=True)
+    assert [r.run for r in RecordFile(tmp_path / "out" / "records.jsonl").read()] == ["good"]
+
+
+if __name__ == "__main__":  # the command line with small tasks, for the test that kills it
+    sweep_module.load_task = small  # type: ignore[assignment]
+    sys.exit(main(sys.argv[1:]))
