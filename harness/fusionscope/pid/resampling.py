@@ -67,8 +67,8 @@ def subsampling_interval(
     """Confidence intervals of all atoms for kinks, where standard errors cover too little.
 
     Fewer units are drawn than there are, so that the replicates see the kink at a larger scale than the sample does;
-    the interval is symmetric around the plug-in. On a softened AND with 64 x 64 pairs it covers .85 to .95, depending
-    on the atom, where a standard error covers as little as .64 (tools/check_pid.py).
+    the interval is symmetric around the plug-in. On a softened AND with 128 x 128 pairs it covers .87 to .94, depending
+    on the atom, where a standard error covers as little as .61 (tools/check_pid.py).
 
     Args:
         conditionals: p(y | a, b), [..., A, B, K].
