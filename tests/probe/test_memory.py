@@ -1,5 +1,6 @@
 """The stated bound on memory, held against what is really alive during a probe."""
 
+import gc
 import weakref
 
 import pytest
@@ -15,10 +16,10 @@ from fusionscope.probe.memory import HEAD_ELEMENTS, row_bytes
 class Alive(TorchDispatchMode):
     """Bytes of storages made while entered and still alive, and their peak."""
 
-    def __init__(self):
+    def __init__(self, model):
         super().__init__()
         self.now = self.peak = 0
-        self.known = set()
+        self.known = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers())}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -48,7 +49,7 @@ def test_the_peak_stays_under_the_formula(make_task, name, rows):
     lvlm = LVLM.wrap(*tiny.build(name))
     task = make_task(n_images=6, n_questions=4)
     posteriors(lvlm, task)
-    with Alive() as alive:
+    with Alive(lvlm.model) as alive:
         posteriors(lvlm, task, batch_size=rows)
     longest = max(len(lvlm.prompt(q.text, q.candidates).ids) for q in task.questions) + 16
     vocabulary = lvlm.adapter.text_config.vocab_size
@@ -64,3 +65,15 @@ def test_the_bound_grows_with_what_it_counts(llava):
     assert row_bytes(llava, 200, 20, 4) > base
     assert row_bytes(llava, 100, 40, 4) > base
     assert row_bytes(llava, 100, 20, 8) > base
+
+
+def test_nothing_is_kept_afterwards(make_task):
+    lvlm, task = LVLM.wrap(*tiny.build("llava")), make_task()
+    posteriors(lvlm, task)
+    with Alive(lvlm.model) as alive:
+        found = posteriors(lvlm, task)
+        del found
+        gc.collect()
+    weights = sum(value.numel() * value.element_size() for value in lvlm.model.parameters())
+    assert alive.peak > 0.01 * weights
+    assert alive.now < 0.01 * weights
