@@ -52,9 +52,7 @@ def check_weights(name: str, weights: Tensor | None, shape: tuple[int, ...], lik
         return torch.full(shape, 1.0 / count, dtype=torch.float64, device=like.device)
     if not isinstance(weights, Tensor) or tuple(weights.shape[weights.ndim - len(shape) :]) != shape:
         got = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-        raise InputError(
-            f"{name} is {got}", f"its last dimensions must be {shape}, one weight each", f"reshape {name}"
-        )
+        raise InputError(f"{name} is {got}", f"its last dimensions must be {shape}, one weight each", f"reshape {name}")
     return check_simplex(name, weights, len(shape), len(shape)).to(like.device)
 
 
@@ -72,30 +70,20 @@ def check_same_shape(first: tuple[str, Tensor], *others: tuple[str, Tensor]) -> 
 
 def _check_masses(name: str, p: Tensor, min_ndim: int) -> Tensor:
     if not isinstance(p, Tensor):
-        raise InputError(
-            f"{name} is a {type(p).__name__}", "it must be a torch tensor", f"torch.as_tensor({name})"
-        )
+        raise InputError(f"{name} is a {type(p).__name__}", "it must be a torch tensor", f"torch.as_tensor({name})")
     if p.dtype not in _SUM_TOLERANCE:
-        raise InputError(
-            f"{name} has dtype {p.dtype}", "probabilities are floating point", f"{name}.double()"
-        )
+        raise InputError(f"{name} has dtype {p.dtype}", "probabilities are floating point", f"{name}.double()")
     if p.ndim < min_ndim:
         rule = f"it needs at least {min_ndim} dimensions"
         raise InputError(f"{name} has shape {tuple(p.shape)}", rule, f"reshape {name}")
     if p.numel() == 0:
-        raise InputError(
-            f"{name} has shape {tuple(p.shape)}", "it must not be empty", "pass at least one sample"
-        )
+        raise InputError(f"{name} has shape {tuple(p.shape)}", "it must not be empty", "pass at least one sample")
     p64 = p.to(torch.float64)
     finite = torch.isfinite(p64.detach())
     if not bool(finite.all()):
         bad = float(p64.detach()[~finite].flatten()[0])
-        raise InputError(
-            f"{name} contains {bad}", "probabilities are finite", f"mend or drop those rows of {name}"
-        )
+        raise InputError(f"{name} contains {bad}", "probabilities are finite", f"mend or drop those rows of {name}")
     low = float(p64.detach().min())
     if low < 0:
-        raise InputError(
-            f"{name} contains {low:.6g}", "probabilities are not negative", f"check how {name} is made"
-        )
+        raise InputError(f"{name} contains {low:.6g}", "probabilities are not negative", f"check how {name} is made")
     return p64
