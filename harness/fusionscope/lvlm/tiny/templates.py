@@ -6,7 +6,8 @@ LLAVA = (
     "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
-"""llava-hf/llava-1.5-7b-hf, without its marks of what the assistant generated."""
+"""llava-hf/llava-1.5-7b-hf, without its marks of what the assistant generated; renders as the copy that transformers
+keeps at revision 043bb8dde14a (tests/models/llava/test_processing_llava.py: "must match ... the Hub repo")."""
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
@@ -25,7 +26,8 @@ QWEN = (
     "{% endfor %}<|im_end|>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""Qwen/Qwen2-VL-7B-Instruct and Qwen/Qwen2.5-VL-7B-Instruct, without videos and image numbers."""
+"""Qwen/Qwen2-VL-7B-Instruct and Qwen/Qwen2.5-VL-7B-Instruct, without videos and image numbers; renders as the
+template that xorbitsai/inference keeps at revision c70ea74 (xinference/model/llm/llm_family_modelscope.json)."""
 
 INTERNVL = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
