@@ -63,6 +63,6 @@ def _fix(what: str, place: list[str]) -> str:
 def _parameters(path: str) -> set[str]:
     module, _, name = path.rpartition(".")
     bases = inspect.getmro(getattr(import_module(module), name))
-    signatures = [inspect.signature(base.__init__) for base in bases if "__init__" in vars(base)]
+    signatures = [inspect.signature(vars(base)["__init__"]) for base in bases if "__init__" in vars(base)]
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {p.name for s in signatures for p in s.parameters.values() if p.kind in kinds} - {"self"}

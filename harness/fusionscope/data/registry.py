@@ -33,4 +33,5 @@ def load_task(name: str, **settings: Any) -> HeldOutTask:
             f"known tasks are {', '.join(sorted(found)) or 'none (is fusionscope installed?)'}",
             f"use one of them, or register a loader as an entry point of the group {GROUP!r}",
         )
-    return found[family].load()(variant, **settings)
+    task: HeldOutTask = found[family].load()(variant, **settings)
+    return task

@@ -90,7 +90,7 @@ def build(
         eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
     )  # fmt: skip
     config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_config=vision, text_config=text, image_token_index=tokenizer.vocab["<image>"],
         image_seq_length=(image_size // patch_size) ** 2 + 1, vision_feature_select_strategy="full",
     )  # fmt: skip
     side = {"height": image_size, "width": image_size}
