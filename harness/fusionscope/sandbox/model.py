@@ -67,7 +67,7 @@ def build_model(seed: int) -> LlavaForConditionalGeneration:
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(build_config()).eval()  # type: ignore[no-untyped-call]
+        model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(build_config()).eval()
     return model
 
 
