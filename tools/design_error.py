@@ -3,9 +3,9 @@
     python tools/design_error.py RUN [--images N]
 
 For the model at the end of RUN and each question family: the exact PID of its own decision function over the whole
-world, under the pairs as they occur; then what the default design (crossed), the paper's masked design (arXiv
-2603.29676: one noise draw, options under 0.3 of the probability made uniform, its own arithmetic) and the same with six
-draws say of it. Writes RUN/figures/designs.png, .svg and RUN/designs.json.
+world, under the pairs as they occur; then what the default design (crossed), the learned one, the paper's masked design
+(arXiv 2603.29676: one noise draw, options under 0.3 of the probability made uniform, its own arithmetic) and the same
+with six draws say of it. Writes RUN/figures/designs.png, .svg and RUN/designs.json.
 """
 
 import argparse
@@ -16,8 +16,7 @@ from tqdm.auto import tqdm
 
 from fusionscope.data import HeldOutTask, load_task
 from fusionscope.lvlm import LVLM
-from fusionscope.pid import pid_from_posteriors
-from fusionscope.probe import posteriors, probe
+from fusionscope.probe import probe
 from fusionscope.records import ATOMS, Journey
 from fusionscope.sandbox import model_pid
 from fusionscope.sandbox.tasks import VARIANTS
@@ -58,6 +57,7 @@ def estimates(lvlm: LVLM, task: HeldOutTask, weights: str) -> dict[str, Atoms]:
     crossed = probe(lvlm, task, weights=(weights,), layers="last")[0].pid
     return {
         "crossed": floats(crossed.atoms()),
+        "learned": floats(probe(lvlm, task, design="learned", layers="last")[0].pid.atoms()),
         "masked, 1 draw (the paper's)": masked(lvlm, task, draws=1),
         "masked, 6 draws": masked(lvlm, task, draws=6),
     }
@@ -65,9 +65,9 @@ def estimates(lvlm: LVLM, task: HeldOutTask, weights: str) -> dict[str, Atoms]:
 
 def masked(lvlm: LVLM, task: HeldOutTask, *, draws: int) -> Atoms:
     """The paper's design and arithmetic on the natural pairs, its unclipped atoms."""
-    seen = posteriors(lvlm, task, design="masked", layers="last", mask="noise", draws=draws, fallback=0.3)
-    pid = pid_from_posteriors(seen.joint[0], seen.vision[0], seen.language[0], inconsistent="faithful")
-    return floats(pid.atoms())
+    settings = {"mask": "noise", "draws": draws, "fallback": 0.3}
+    found = probe(lvlm, task, design="masked", layers="last", estimator="faithful", standard_errors=False, **settings)
+    return floats(found[0].pid.atoms())
 
 
 def floats(atoms: dict) -> Atoms:
