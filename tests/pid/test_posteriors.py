@@ -97,6 +97,31 @@ def test_faithful_mode_keeps_the_papers_arithmetic():
     assert torch.equal(result.unique_vision, swapped.unique_language)
 
 
+@pytest.mark.parametrize("power", [4, 40, 400])
+def test_faithful_mode_of_near_deterministic_rows_is_solved(power):
+    """Masked posteriors of a confident model: masses of 1e-10 to 1e-300 beside uniform rows."""
+    joint, vision, language = (torch.softmax(power * rows(150, 4, i, 2.0), -1) for i in range(3))
+    vision[:60] = 0.25
+    language[:, 2] *= 0.05
+    language = language / language.sum(-1, keepdim=True)
+    result = pid_from_posteriors(joint, vision, language, inconsistent="faithful")
+    assert bool(result.converged)
+    assert torch.isfinite(torch.stack(list(result.atoms().values()))).all()
+    assert abs(sum(result.atoms().values()) - result.total) < 1e-9
+    assert result.union_upper - result.union_lower < 0.02
+
+
+def test_faithful_mode_names_an_answer_that_a_source_never_gives():
+    language = rows(80, 3, 2)
+    language[:, 1] = 0
+    language = language / language.sum(-1, keepdim=True)
+    with pytest.warns(RuntimeWarning, match="exactly none in a source"):
+        result = pid_from_posteriors(rows(80, 3, 0), rows(80, 3, 1), language, inconsistent="faithful")
+    assert result.diagnostics["unsolved"] == 3
+    assert torch.isnan(result.redundancy)
+    assert not bool(result.converged)
+
+
 def test_negative_synergy_of_merely_matching_marginals_is_flagged():
     flat = torch.full((2, 2), 0.5, dtype=torch.float64)
     result = pid_from_posteriors(flat, torch.eye(2, dtype=torch.float64), flat)

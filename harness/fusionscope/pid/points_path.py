@@ -23,18 +23,20 @@ _START = 1.0  # nats: the first mu
 _SHRINK = 0.3
 _TO_BOUNDARY = 0.95
 _MOST_STEPS = 60
+_BLUR = 0.005  # of the tolerance: costs about twice its own logarithm, a fifth of the tolerance
 _TINY = 1e-300
 
 
 def solve_points(p1_AK: Tensor, p2_BK: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Certified bounds of minus the conditional entropy, the dual of the lower one, and the steps taken."""
-    at = _start(p1_AK, p2_BK)
+    inner1_AK, inner2_BK = _blurred(p1_AK, tolerance), _blurred(p2_BK, tolerance)
+    at = _start(inner1_AK, inner2_BK)
     weight_AB = at.w_AB
     mu, aim = _START, 0.3 * tolerance
     lower, upper = p1_AK.new_tensor(-torch.inf), p1_AK.new_tensor(torch.inf)
     best = at.f_AK, at.g_BK
     for step in range(1, _MOST_STEPS + 1):
-        at, length = _step(p1_AK, p2_BK, at, weight_AB, mu)
+        at, length = _step(inner1_AK, inner2_BK, at, weight_AB, mu)
         gap = float((at.w_AB * at.slack_AB).sum())
         if not gap < torch.inf:
             break
@@ -48,6 +50,16 @@ def solve_points(p1_AK: Tensor, p2_BK: Tensor, tolerance: float) -> tuple[Tensor
         if upper - lower <= tolerance:
             break
     return lower, upper, *best, torch.tensor(step, device=p1_AK.device)
+
+
+def _blurred(p_NK: Tensor, tolerance: float) -> Tensor:
+    """Masses with a little of the marginal mixed into every point, which leaves the marginal as it is.
+
+    A confident model's posteriors hold masses of 1e-10 and less beside ordinary ones; their potentials are so steep
+    that steps get nowhere. The bounds are taken at the masses themselves, so they hold all the same.
+    """
+    share = _BLUR * tolerance
+    return (1 - share) * p_NK + share * p_NK.sum(1, keepdim=True) * p_NK.sum(0)
 
 
 def _start(p1_AK: Tensor, p2_BK: Tensor) -> Iterate:

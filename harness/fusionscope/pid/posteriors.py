@@ -3,6 +3,7 @@
 Shapes: L problems, N samples, K answers.
 """
 
+import warnings
 from dataclasses import replace
 from typing import Literal
 
@@ -20,6 +21,11 @@ from fusionscope.pid.validate import check_same_shape, check_simplex, check_weig
 
 DIRECT_POINTS = 64
 POINTS_TOLERANCE_BITS = 0.02
+UNSOLVED = {
+    1: "no tilt takes a source's posteriors to the joint's answer marginal",
+    2: "the tilt to the joint's answer marginal changes a source's posteriors by more than max_tilt",
+    3: "an answer has mass in the joint and exactly none in a source, or the other way round",
+}
 
 
 def pid_from_posteriors(
@@ -49,9 +55,11 @@ def pid_from_posteriors(
         inconsistent: What to do where the three answer marginals disagree. ``"tilt"`` moves the unimodal posteriors to
             the nearest consistent ones; ``"faithful"`` keeps them and reproduces the paper's arithmetic: informations
             as cross entropies against the joint's marginal, a union over margins balanced per answer. Its atoms are
-            those of no distribution; they sum to the total all the same.
+            those of no distribution; they sum to the total all the same. Where an answer has mass in the joint and
+            none in a source, or the other way round, no scaling balances them and a cross entropy is infinite.
         max_tilt: The mean total variation that a tilt may change posteriors by; beyond it, or where no tilt exists
-            (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` is 1 (no tilt) or 2 (over the cap).
+            (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` is a key of ``UNSOLVED``: 1 (no tilt), 2
+            (over the cap) or, in faithful mode, 3 (an answer without mass, which is also warned about).
         standard_errors: Whether to add standard errors over samples, and the diagnostic ``nonregular``.
         tolerance: Certified width of the union information, bits; by default 1e-6 up to 64 samples or with two
             answers, 0.02 with more (samples are then merged into 256 cells; the estimate is better than the width).
@@ -107,14 +115,15 @@ def _decompose(
     diagnostics = _mismatch(sources, w_LN, py_LK)
     if faithful:
         mass1, mass2 = (_balanced(p * w_LN[..., None], py_LK) for p in sources)
-        unsolved_L = torch.zeros_like(py_LK[:, 0])
+        unsolved_L = 3.0 * _other_answers(sources, w_LN, py_LK).double()
+        _warn_of(unsolved_L)
     else:
         (vision_LNK, change1, found1), (language_LNK, change2, found2) = (tilt(p, w_LN, py_LK) for p in sources)
         diagnostics |= {"tilt_change_vision": change1, "tilt_change_language": change2}
         over_L = (torch.maximum(change1, change2) > max_tilt).double()
         unsolved_L = torch.where(found1 & found2, 2 * over_L, torch.ones_like(over_L))
         mass1, mass2 = vision_LNK * w_LN[..., None], language_LNK * w_LN[..., None]
-    mass1, mass2 = consistent_masses(mass1, mass2)
+    mass1, mass2 = consistent_masses(*(_or_independent(m, w_LN, py_LK, unsolved_L > 0) for m in (mass1, mass2)))
     direct = joint_LNK.shape[1] <= DIRECT_POINTS or joint_LNK.shape[2] == 2
     if direct:
         union = solve_union(mass1, mass2, (tolerance or TOLERANCE_BITS) / NATS_TO_BITS)
@@ -143,6 +152,24 @@ def _balanced(mass_LNK: Tensor, py_LK: Tensor) -> Tensor:
     """Masses scaled per answer to the marginal, as the paper's Sinkhorn leaves them."""
     own_LK = mass_LNK.sum(1)
     return mass_LNK * torch.where(own_LK > 0, py_LK / torch.where(own_LK > 0, own_LK, 1.0), 0.0)[:, None]
+
+
+def _other_answers(sources: tuple[Tensor, Tensor], w_LN: Tensor, py_LK: Tensor) -> Tensor:
+    """Whether an answer occurs in the joint and in no row of a source, or the other way round, bool [L]."""
+    own = torch.stack([(p * w_LN[..., None]).sum(1) > 0 for p in sources])
+    return (own != (py_LK > 0)).any(-1).any(0)
+
+
+def _warn_of(unsolved_L: Tensor) -> None:
+    reasons = [f"{int((unsolved_L == code).sum())}: {why}" for code, why in UNSOLVED.items() if code in unsolved_L]
+    if reasons:
+        text = f"{int((unsolved_L > 0).sum())} of {len(unsolved_L)} decompositions have no finite value ("
+        warnings.warn(text + "; ".join(reasons) + "); their atoms are NaN", RuntimeWarning, stacklevel=4)
+
+
+def _or_independent(mass_LNK: Tensor, w_LN: Tensor, py_LK: Tensor, unsolved_L: Tensor) -> Tensor:
+    """Sources that tell nothing in place of those without a solution, for the solver's sake."""
+    return torch.where(unsolved_L[:, None, None], (w_LN[..., None] * py_LK[:, None]).detach(), mass_LNK)
 
 
 def _cross_information(p_LNK: Tensor, w_LN: Tensor, py_LK: Tensor) -> Tensor:
