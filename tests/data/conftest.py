@@ -1,5 +1,6 @@
 """Processors with small tokenizers trained on the spot: byte-level BPE, and Llama's kind with its glued blanks."""
 
+import datasets
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -60,3 +61,9 @@ def processor(request: pytest.FixtureRequest) -> LlavaProcessor:
 @pytest.fixture
 def picture() -> Image.Image:
     return Image.new("RGB", (40, 20), (255, 0, 0))
+
+
+@pytest.fixture(autouse=True)
+def _arrow_files(tmp_path, monkeypatch):
+    """Converted files go with the test, not into the user's cache."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")

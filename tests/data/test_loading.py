@@ -3,6 +3,7 @@
 import json
 from itertools import chain
 
+import datasets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +133,51 @@ def test_grouping_puts_similar_lengths_together():
 
 def test_lengths_are_words_and_negative_without_an_image(folder):
     assert LlavaJson(str(folder / "rows.json")).lengths() == [3, 3, 3, -2]
+
+
+def test_rows_are_mapped_from_disk_whatever_types_the_file_mixes(folder, monkeypatch):
+    monkeypatch.setattr("fusionscope.data.llava._CHUNK", 7)  # a row spans many reads
+    turns = [{"from": "human", "value": 'Où [est, {le] "chat"} ?'}, {"from": "gpt", "value": "\\ ici, 猫"}]
+    rows = [
+        {"id": 7, "conversations": turns, "model": "x"},
+        {"id": "b", "image": "a.png", "conversations": turns},
+        {"image": ["a.png", "a.png"], "conversations": turns},
+    ]
+    (folder / "mixed.json").write_text("\n " + json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    data = LlavaJson(str(folder / "mixed.json"))
+    assert data.rows.cache_files
+    assert [row["id"] for row in data.rows] == ["7", "b", "without id"]
+    assert all(row["conversations"] == turns for row in data.rows)
+    assert [len(data[i]["image"] or ()) for i in range(3)] == [0, 1, 2]
+    assert len(LlavaJson(str(folder / "mixed.json")).rows) == 3
+    (folder / "mixed.json").write_text(json.dumps(rows[:2]))
+    assert len(LlavaJson(str(folder / "mixed.json"))) == 2
+
+
+@pytest.mark.parametrize(("text", "said"), [("[]", "holds no rows"), ('{"a": 1}', r"doesn't begin with '\['")])
+def test_a_file_without_a_list_of_rows_is_refused(folder, text, said):
+    (folder / "other.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        LlavaJson(str(folder / "other.json"))
+
+
+def test_a_cut_file_is_refused_with_the_last_good_row(folder):
+    whole = (folder / "rows.json").read_text()
+    (folder / "cut.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.json after row [12]"):
+        LlavaJson(str(folder / "cut.json"))
+
+
+def test_a_dataset_of_the_hub_brings_its_pictures(folder, monkeypatch):
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Grey."}]
+    rows = datasets.Dataset.from_list(
+        [{"id": "0", "image": str(folder / "a.png"), "conversations": turns}, {"id": "1", "conversations": turns}]
+    )
+    hub = {"some/rows": rows.cast_column("image", datasets.Image()), "some/other": rows.remove_columns("conversations")}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, **settings: hub[name])
+    data = LlavaJson("some/rows")
+    assert data[0]["image"][0].getpixel((0, 0)) == (9, 9, 9)
+    assert data[1]["image"] is None
+    assert data.lengths() == [3, -3]
+    with pytest.raises(DataError, match=r"'some/other' has the columns id, image"):
+        LlavaJson("some/other")
