@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 SHRINK = (
     (r"tasks: \[.*\]", "tasks: [{name: sandbox/synergy, settings: {images: 144}}, sandbox/redundant]"),
     (r"steps: 300", "steps: 6"),
-    (r"n: 9600", "n: 48"),
-    (r"n: 12800", "n: 48"),
+    (r"n: 6400", "n: 48"),
+    (r"n: 11520", "n: 48"),
     (r"n: 512", "n: 16"),
     (r"batch_size: 64", "batch_size: 8"),
     (r"exam_scenes: 192", "exam_scenes: 8"),
