@@ -1,7 +1,7 @@
 """Training stages as LightningModules: alignment pretraining and visual instruction tuning."""
 
 from fusionscope.stages.base import VLMStage
-from fusionscope.stages.config import LoraSettings, PartConfig
+from fusionscope.stages.config import LoraSettings, PartConfig, QuantizationSettings
 from fusionscope.stages.llava import AlignmentPretraining, VisualInstructionTuning
 from fusionscope.stages.loss import NonFiniteLossError
 
@@ -10,6 +10,7 @@ __all__ = [
     "LoraSettings",
     "NonFiniteLossError",
     "PartConfig",
+    "QuantizationSettings",
     "VLMStage",
     "VisualInstructionTuning",
 ]

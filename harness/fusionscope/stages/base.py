@@ -17,7 +17,16 @@ from fusionscope.errors import ConfigError, DataError
 from fusionscope.lvlm import LVLM
 from fusionscope.records import Journey
 from fusionscope.stages.checkpoint import check_base, check_keys, fingerprint, keep, trained_keys
-from fusionscope.stages.config import ALIGN_PROJECTOR, FROZEN, LORA, PART_NAMES, LoraSettings, PartConfig, PartName
+from fusionscope.stages.config import (
+    ALIGN_PROJECTOR,
+    FROZEN,
+    LORA,
+    PART_NAMES,
+    LoraSettings,
+    PartConfig,
+    PartName,
+    QuantizationSettings,
+)
 from fusionscope.stages.distributed import barrier, gather, gathered, shard, total
 from fusionscope.stages.loading import load
 from fusionscope.stages.lora import add_adapters, merged_state_dict
@@ -50,9 +59,12 @@ class VLMStage(L.LightningModule):
             float32: pair ``"bfloat16"`` with ``trainer.precision=bf16-mixed``.
         attention: Attention implementation of transformers (``"sdpa"``, ``"eager"``, ``"flash_attention_2"``).
         gradient_checkpointing: Recompute decoder layers in the backward pass, to save memory.
+        quantization: Hold the language model, frozen or with adapters, in fewer bits (QLoRA).
+        compile_backend: Compile the training step's model with ``torch.compile`` and this backend (``"inductor"``);
+            None does not compile. Probes run the model as it is.
 
     Raises:
-        ConfigError: Every part is frozen.
+        ConfigError: Every part is frozen, or a language model in few bits is to be trained in full.
     """
 
     def __init__(
@@ -70,6 +82,8 @@ class VLMStage(L.LightningModule):
         dtype: str = "float32",
         attention: str = "sdpa",
         gradient_checkpointing: bool = False,
+        quantization: QuantizationSettings | None = None,
+        compile_backend: str | None = None,
     ) -> None:
         super().__init__()
         self.strict_loading = False  # keys are checked exactly here, see load_state_dict and on_load_checkpoint
@@ -81,6 +95,13 @@ class VLMStage(L.LightningModule):
         }
         if all(part.tune == "frozen" for part in self.parts.values()):
             raise ConfigError("every part is frozen", "a stage trains something", "set tune and lr of a part")
+        if quantization is not None and language_model.tune == "full":
+            raise ConfigError(
+                f"quantization of {quantization.bits} bits with language_model.tune='full'",
+                "weights of few bits have no gradient",
+                "set language_model.tune to lora, or leave quantization out",
+            )
+        self.quantization, self.compile_backend = quantization, compile_backend
         self.weight_decay, self.betas, self.min_lr_ratio = weight_decay, betas, min_lr_ratio
         self.warmup_ratio, self.warmup_steps = warmup_ratio, warmup_steps
         self.gradient_checkpointing = gradient_checkpointing
@@ -98,7 +119,7 @@ class VLMStage(L.LightningModule):
         Under Lightning's ModelParallelStrategy the weights are then sharded over the processes (FSDP2).
         """
         if not hasattr(self, "network"):
-            lvlm = load(self.base, dtype=self.dtype_name, attention=self.attention)
+            lvlm = load(self.base, dtype=self.dtype_name, attention=self.attention, quantization=self.quantization)
             self._base_hash = fingerprint(self.base, getattr(lvlm.model.config, "_commit_hash", None))
             self.attach(lvlm)
         if self.device_mesh is not None:
@@ -125,6 +146,8 @@ class VLMStage(L.LightningModule):
                 parameter.data = parameter.data.float()
         if self.gradient_checkpointing:
             network.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        if self.compile_backend is not None:
+            network.compile(backend=self.compile_backend)
         self.lvlm, self.network = lvlm, network
         self.train()
 
@@ -294,9 +317,30 @@ class VLMStage(L.LightningModule):
         Returns:
             The directory, which ``from_pretrained`` of transformers loads.
         """
+        if self.quantization is not None:
+            return self._export_unquantized(directory)
         path, state = Path(directory), gathered(merged_state_dict(self.network))
         if self.global_rank == 0:
             self.network.save_pretrained(path, state_dict=state)  # type: ignore[operator]
             self.lvlm.processor.save_pretrained(path)
         barrier()
         return path
+
+    def _export_unquantized(self, directory: str | Path) -> Path:
+        """Put what was trained on the base model as it was before quantization, and export that."""
+        if self.global_rank == 0:
+            whole = VLMStage(
+                self.base,
+                vision_tower=self.parts["vision_tower"],
+                projector=self.parts["projector"],
+                language_model=self.parts["language_model"],
+                lora=self.lora,
+                dtype=self.dtype_name,
+                attention=self.attention,
+            )
+            whole.configure_model()
+            whole.load_state_dict(keep(self.state_dict(), trained_keys(self)))
+            whole.network.save_pretrained(directory, state_dict=merged_state_dict(whole.network))  # type: ignore[operator]
+            self.lvlm.processor.save_pretrained(directory)
+        barrier()
+        return Path(directory)

@@ -55,6 +55,29 @@ class LoraSettings:
     targets: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuantizationSettings:
+    """The language model's frozen weights in fewer bits, through bitsandbytes: with ``"lora"`` this is QLoRA.
+
+    Vision tower, projector and output head keep their precision. An export merges the adapters into the base model as
+    it was before quantization.
+
+    Args:
+        bits: 4 (normal float, NF4) or 8.
+        double: Quantize the scales of 4-bit weights too.
+
+    Raises:
+        ConfigError: Another number of bits.
+    """
+
+    bits: Literal[4, 8] = 4
+    double: bool = True
+
+    def __post_init__(self) -> None:
+        if self.bits not in (4, 8):
+            raise ConfigError(f"quantization.bits={self.bits}", "weights are stored in 4 or 8 bits", "use 4 or 8")
+
+
 FROZEN = PartConfig()
 LORA = LoraSettings()
 ALIGN_PROJECTOR = PartConfig(tune="full", lr=1e-3)  # LLaVA-1.5, stage 1

@@ -57,7 +57,18 @@ def part_table(model: nn.Module) -> PartTable:
     Raises:
         UnknownNameError: A model type that is not in `TABLES`: parts are not guessed.
     """
-    model_type = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+    return table_of(getattr(getattr(model, "config", None), "model_type", type(model).__name__))
+
+
+def table_of(model_type: str) -> PartTable:
+    """The names of the parts of models of a type.
+
+    Args:
+        model_type: As in the model's config.
+
+    Raises:
+        UnknownNameError: A model type that is not in `TABLES`: parts are not guessed.
+    """
     if model_type not in TABLES:
         raise UnknownNameError(
             f"no part names for models of type {model_type!r}",
