@@ -8,7 +8,7 @@ from PIL import Image
 
 from fusionscope.data.conversation import Conversation, Turn, parse
 from fusionscope.data.templates import Rendered, TemplateName, image_token, render
-from fusionscope.errors import ConfigError, DataError
+from fusionscope.errors import ConfigError, DataError, MissingDependencyError
 
 IGNORE = -100
 
@@ -30,6 +30,7 @@ class Collator:
 
     Raises:
         ConfigError: The tokenizer is not a fast one.
+        MissingDependencyError: The model's own processor could not be loaded as a whole.
     """
 
     def __init__(
@@ -45,6 +46,13 @@ class Collator:
                 f"{type(processor.tokenizer).__name__} is not a fast tokenizer",
                 "labels are made from the characters that each token covers, which slow ones don't tell",
                 "load the processor with use_fast=True",
+            )
+        if not callable(processor):
+            raise MissingDependencyError(
+                f"{type(processor).__name__} holds a processor's parts",
+                "training data is prepared by the model's own processor, which did not load as a whole here: mostly, "
+                "its part for videos misses torchvision (probing does without)",
+                "pip install a torchvision that matches torch",
             )
         self.processor, self.template, self.max_length = processor, template, max_length
         self.pad_to_square, self.always_look = pad_to_square, always_look

@@ -73,6 +73,12 @@ def _plain(conversation: Conversation, processor: Any) -> Rendered:
 def _v1(conversation: Conversation, processor: Any) -> Rendered:
     text, spans = V1_SYSTEM + " ", []
     end = processor.tokenizer.eos_token
+    if end is None:
+        raise ConfigError(
+            "template='v1'",
+            "the tokenizer has no eos_token, which ends each answer",
+            "set it, or use the template 'chat'",
+        )
     for turn in conversation.turns:
         if turn.role == "user":
             shown = (image_token(processor) + "\n") * turn.images + turn.text
