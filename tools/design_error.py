@@ -29,7 +29,7 @@ Atoms = dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--images", type=int, default=144, help="pictures of each probe, a multiple of 12 (144)")
+    parser.add_argument("--images", type=int, default=144, help="pictures of each probe, a multiple of 48 (144)")
     options = parser.parse_args()
     lvlm = LVLM.from_pretrained(str(final_model(options.run)))
     found = {}
