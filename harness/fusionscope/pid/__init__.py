@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fusionscope.pid.batch import BatchEstimator
     from fusionscope.pid.crossed import pid_crossed
     from fusionscope.pid.gaussian import GaussianPID
+    from fusionscope.pid.intervals import confidence_intervals
     from fusionscope.pid.joint import pid_from_joint
     from fusionscope.pid.local import local_contributions
     from fusionscope.pid.metric import PartialInformationDecomposition
@@ -34,6 +35,7 @@ _HOMES = {
     "PIDResult": "result",
     "bootstrap_crossed": "resampling",
     "bootstrap_posteriors": "resampling",
+    "confidence_intervals": "intervals",
     "local_contributions": "local",
     "permutation_null": "resampling",
     "pid_crossed": "crossed",
@@ -49,6 +51,7 @@ __all__ = [
     "PartialInformationDecomposition",
     "bootstrap_crossed",
     "bootstrap_posteriors",
+    "confidence_intervals",
     "gates",
     "local_contributions",
     "permutation_null",

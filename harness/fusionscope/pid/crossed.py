@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fusionscope.pid.bias import plug_in_bias
-from fusionscope.pid.inference import NONREGULAR_AT, kink_ratio, standard_errors
+from fusionscope.pid.inference import standard_errors, subsampled
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.joint import TOLERANCE_BITS, decompose
 from fusionscope.pid.local import local_scores, with_atoms
+from fusionscope.pid.regularity import judge
 from fusionscope.pid.result import ATOMS, PIDResult
 from fusionscope.pid.union import Union
 from fusionscope.pid.validate import check_simplex, check_weights
@@ -37,9 +38,10 @@ def pid_crossed(
     Args:
         conditionals: p(y | a, b), [..., A, B, K], any floating dtype.
         weights: Weights of the pairs [A, B] or [..., A, B], summing to 1, zeros allowed; uniform by default.
-        standard_errors: Whether to add standard errors over the axes that are not enumerated, and the diagnostics
-            ``nonregular`` (1 where a kink makes them too small: use :func:`fusionscope.pid.subsampling_interval`) and
-            ``kink_ratio``.
+        standard_errors: Whether to add standard errors over the axes that are not enumerated, for
+            :func:`fusionscope.pid.confidence_intervals`, and the diagnostics ``nonregular`` (1 where a kink is within
+            reach), ``kink_ratio``, and for each atom ``nonregular_<atom>`` and ``slope_<atom>``
+            (:mod:`fusionscope.pid.regularity`).
         images_enumerated: The images are the whole population: no bias correction, no error on this axis.
         questions_enumerated: The same for the questions.
         bias_correction: Subtract the first-order plug-in bias of the sampled axes. The uncorrected values are in the
@@ -66,7 +68,7 @@ def pid_crossed(
     result, union = decompose(joint_LABK, tolerance)
     with torch.no_grad():
         p_LABK, joint_LABK = p_LABK.detach(), joint_LABK.detach()
-        extra = _uncertainty(p_LABK, joint_LABK, w_LAB, union, sampled) if standard_errors else ({}, {})
+        extra = _uncertainty(p_LABK, joint_LABK, w_LAB, (result, union), sampled) if standard_errors else ({}, {})
         bias = plug_in_bias(p_LABK, w_LAB, _informations(result), sampled) if bias_correction and any(sampled) else {}
     result = replace(result, standard_errors=extra[0], diagnostics={**result.diagnostics, **extra[1]})
     return (_corrected(result, bias) if bias else result).reshaped(p.shape[:-3])
@@ -85,11 +87,17 @@ def _informations(result: PIDResult) -> dict[str, Tensor]:
 
 
 def _uncertainty(
-    p_LABK: Tensor, joint_LABK: Tensor, w_LAB: Tensor, union: Union, sampled: tuple[bool, bool]
+    p_LABK: Tensor, joint_LABK: Tensor, w_LAB: Tensor, solved: tuple[PIDResult, Union], sampled: tuple[bool, bool]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    errors = standard_errors(local_scores(p_LABK, joint_LABK, union), w_LAB, sampled)
-    ratio_L = kink_ratio(joint_LABK, union, errors["union"], sampled)
-    return errors, {"kink_ratio": ratio_L, "nonregular": (ratio_L > NONREGULAR_AT).to(ratio_L.dtype)}
+    result, union = solved
+    scores = local_scores(p_LABK, joint_LABK, union)
+    errors = standard_errors(scores, w_LAB, sampled)
+    if not any(sampled):
+        return errors, {}
+    estimates = {name: x.detach() for name, x in result.atoms().items()}
+    errors, diagnostics = judge(estimates, errors, subsampled(p_LABK, w_LAB, scores, sampled))
+    units = min(n for n, is_sampled in zip(w_LAB.shape[1:], sampled, strict=True) if is_sampled)
+    return errors, {**diagnostics, "degrees_of_freedom": torch.full_like(errors["union"], max(1.0, units - 1.0))}
 
 
 def _corrected(result: PIDResult, bias: dict[str, Tensor]) -> PIDResult:

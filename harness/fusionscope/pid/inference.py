@@ -1,31 +1,25 @@
-"""Standard errors from influence functions, and whether they can be trusted.
+"""Standard errors of crossed designs from influence functions, and subsamples to judge them by.
 
 The derivative of an information in the weight of a pair is its pointwise information (:mod:`fusionscope.pid.local`), so
 a standard error costs no solve. Pairs that share an image or a question are not independent: the variance is clustered
-both ways. Where the dual is not unique (equal channels), the union information has a kink: its limit is not normal and
-intervals from a standard error cover too little. The union information less H(Y) is convex in the source-answer masses,
-so resampled values exceed their linear prediction; how much this excess varies measures the kink at the scale of the
-sample.
+both ways. Where that suffices, and what is added where it does not, is the matter of
+:mod:`fusionscope.pid.regularity`.
 
-Shapes: L problems, R replicates, A images, B questions, K answers.
+Shapes: L problems, R subsamples, A images, B questions, K answers.
 
 Reference:
-    Cameron, Gelbach, Miller (2011), Robust inference with multiway clustering; Fang, Santos (2019), Inference on
-    directionally differentiable functions.
+    Cameron, Gelbach, Miller (2011), Robust inference with multiway clustering.
 """
 
 import torch
 from torch import Tensor
 
-from fusionscope.pid.information import NATS_TO_BITS, entropy
-from fusionscope.pid.local import with_atoms
-from fusionscope.pid.union import Union, solve_union
+from fusionscope.pid.information import NATS_TO_BITS
+from fusionscope.pid.local import local_scores, with_atoms
+from fusionscope.pid.regularity import SHARE, SUBSAMPLE_TOLERANCE, SUBSAMPLES, Subsamples
+from fusionscope.pid.union import solve_union
 
-NONREGULAR_AT = 0.3  # of the kink ratio; tools/check_pid.py shows the calibration
-RESAMPLED_SHARE = 0.25  # of the units: perturbs by twice the sampling error, so a kink within reach of it is seen
-_NOTICEABLE = 1e-3  # bits
-_REPLICATES = 16
-_TOLERANCE = 2e-4
+_MOST_NUMBERS = 2**22  # in the subsamples that are decomposed at once
 
 
 def standard_errors(scores: dict[str, Tensor], w_LAB: Tensor, sampled: tuple[bool, bool]) -> dict[str, Tensor]:
@@ -54,44 +48,63 @@ def _clustered(s_LAB: Tensor, w_LAB: Tensor, sampled: tuple[bool, bool]) -> Tens
     return torch.maximum(images + questions - pairs, torch.maximum(images, questions)).sqrt()
 
 
-def kink_ratio(joint_LABK: Tensor, union: Union, error_L: Tensor, sampled: tuple[bool, bool]) -> Tensor:
-    """Spread of the excess of resampled union informations over their linear prediction, in standard errors [L].
-
-    The mean of the excess is a bias and can be corrected; that it varies like the estimate itself is what a kink does.
+def subsampled(p_LABK: Tensor, w_LAB: Tensor, scores: dict[str, Tensor], sampled: tuple[bool, bool]) -> Subsamples:
+    """Decomposes subsamples of the sampled axes, many at once.
 
     Args:
-        joint_LABK: Weighted joint masses.
-        union: The solution at the sample.
-        error_L: Standard error of the union information, bits.
+        p_LABK: p(y | a, b).
+        w_LAB: Weights of the pairs, summing to 1.
+        scores: Pointwise informations of the whole, nats [L, A, B].
         sampled: Whether the images, and the questions, are a sample.
     """
-    if not any(sampled):
-        return torch.zeros_like(error_L)
-    generator = torch.Generator().manual_seed(joint_LABK.shape[1])
+    generator = torch.Generator().manual_seed(p_LABK.shape[1])
+    sizes = p_LABK.shape[1:3]
     picks = [
-        [_draw(n, s, generator) for n, s in zip(joint_LABK.shape[1:3], sampled, strict=True)]
-        for _ in range(_REPLICATES)
+        [_draw(n, s, generator).to(p_LABK.device) for n, s in zip(sizes, sampled, strict=True)]
+        for _ in range(SUBSAMPLES)
     ]
-    picks = [[axis.to(joint_LABK.device) for axis in pair] for pair in picks]
-    drawn = torch.cat([joint_LABK.index_select(1, a).index_select(2, b) for a, b in picks])
-    drawn = drawn / drawn.sum((1, 2, 3), keepdim=True).clamp(min=1e-300)
-    p1, p2 = drawn.sum(2), drawn.sum(1)
-    again = solve_union(p1, p2, _TOLERANCE)
-    f, g = (torch.cat([u[:, pair[axis]] for pair in picks]) for axis, u in enumerate((union.f_LAK, union.g_LBK)))
-    excess = again.value_L - entropy(p1.sum(1)) - (p1 * f).sum((1, 2)) - (p2 * g).sum((1, 2))
-    return in_standard_errors(NATS_TO_BITS * excess.view(_REPLICATES, -1), error_L)
+    at_once = max(1, _MOST_NUMBERS // (len(p_LABK) * len(picks[0][0]) * len(picks[0][1]) * p_LABK.shape[3]))
+    parts = [
+        _decompose_some(p_LABK, w_LAB, scores, picks[i : i + at_once], sampled) for i in range(0, SUBSAMPLES, at_once)
+    ]
+    values, predicted, errors = (
+        {name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(3)
+    )
+    return Subsamples(values=values, predicted=predicted, errors=errors)
 
 
 def _draw(n: int, is_sampled: bool, generator: torch.Generator) -> Tensor:
     if not is_sampled:
         return torch.arange(n)
-    return torch.randint(n, (max(2, round(RESAMPLED_SHARE * n)),), generator=generator)
+    return torch.randint(n, (max(2, round(SHARE * n)),), generator=generator)
 
 
-def in_standard_errors(excess_RL: Tensor, error_L: Tensor) -> Tensor:
-    """Spread of the excess over replicates, in standard errors of what the replicates were drawn from."""
-    spread_L = RESAMPLED_SHARE**0.5 * excess_RL.std(0)
-    return torch.where(spread_L > _NOTICEABLE, spread_L / error_L.clamp(min=1e-12), torch.zeros_like(spread_L))
+def _decompose_some(
+    p_LABK: Tensor,
+    w_LAB: Tensor,
+    scores: dict[str, Tensor],
+    picks: list[list[Tensor]],
+    sampled: tuple[bool, bool],
+) -> tuple[dict[str, Tensor], ...]:
+    """Values, predictions and standard errors of some subsamples, bits [R, L] each."""
+
+    def drawn(x: Tensor) -> Tensor:
+        return torch.cat([x.index_select(1, a).index_select(2, b) for a, b in picks])
+
+    p, w = drawn(p_LABK), drawn(w_LAB)
+    w = w / w.sum((1, 2), keepdim=True).clamp(min=1e-300)
+    joint = p * w[..., None]
+    union = solve_union(joint.sum(2), joint.sum(1), SUBSAMPLE_TOLERANCE)
+    own = local_scores(p, joint, union)
+    predicted = {name: (w * drawn(s_LAB)).sum((1, 2)) for name, s_LAB in scores.items()}
+    values = {name: (w * s).sum((1, 2)) for name, s in own.items()} | {"union": union.value_L}
+    errors = standard_errors(own, w, sampled)
+
+    def by_subsample(found: dict[str, Tensor], scale: float = 1.0) -> dict[str, Tensor]:
+        return {name: (scale * x).view(len(picks), -1) for name, x in found.items()}
+
+    bits = (by_subsample(with_atoms(x), NATS_TO_BITS) for x in (values, predicted))
+    return *bits, by_subsample(errors)
 
 
 def resample(

@@ -60,7 +60,8 @@ def pid_from_posteriors(
         max_tilt: The mean total variation that a tilt may change posteriors by; beyond it, or where no tilt exists
             (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` is a key of ``UNSOLVED``: 1 (no tilt), 2
             (over the cap) or, in faithful mode, 3 (an answer without mass, which is also warned about).
-        standard_errors: Whether to add standard errors over samples, and the diagnostic ``nonregular``.
+        standard_errors: Whether to add standard errors over samples, and the same diagnostics as
+            :func:`fusionscope.pid.pid_crossed`.
         tolerance: Certified width of the union information, bits; by default 1e-6 up to 64 samples or with two
             answers, 0.02 with more (samples are then merged into 256 cells; the estimate is better than the width).
 
@@ -135,7 +136,8 @@ def _decompose(
     errors: dict[str, Tensor] = {}
     if with_errors:
         with torch.no_grad():
-            errors, more = sample_uncertainty(joint_LNK, vision_LNK, language_LNK, w_LN, union)
+            atoms = {name: x.detach() for name, x in result.atoms().items()}
+            errors, more = sample_uncertainty(joint_LNK, vision_LNK, language_LNK, w_LN, union, atoms)
         diagnostics |= more
     result = replace(result, standard_errors=errors, diagnostics={**result.diagnostics, **diagnostics})
     return _without(result, unsolved_L > 0)

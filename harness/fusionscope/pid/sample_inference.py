@@ -1,29 +1,60 @@
-"""Standard errors over samples of paired posteriors.
+"""Standard errors over samples of paired posteriors, and subsamples to judge them by.
 
 The influence of a sample on the union information is ``t1 (f - u1) + t2 (g - u2) + t (u1 + u2 - log p(y))``:
 reweighting one sample moves the marginals of the two sources apart, the tilt that brings them back moves every
 posterior, and to first order that is what u does: the regression of the potentials on the answer within samples. It
 also fixes the gauge.
 
-Shapes: L problems, N samples, K answers.
+With more than two answers and many samples, subsamples are decomposed on sources merged into a few cells: a kink
+(channels that are nearly equal) stays one, at a cost that stays small.
+
+Shapes: L problems, R subsamples, N samples, M cells, K answers.
 """
+
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from fusionscope.pid.inference import NONREGULAR_AT, RESAMPLED_SHARE, in_standard_errors
-from fusionscope.pid.information import NATS_TO_BITS, log_ratio
+from fusionscope.pid.cells import merge, pool
+from fusionscope.pid.information import NATS_TO_BITS, information_about_answer, log_ratio
 from fusionscope.pid.local import with_atoms
+from fusionscope.pid.regularity import SHARE, SUBSAMPLE_TOLERANCE, SUBSAMPLES, Subsamples, judge, plug_in_bias
 from fusionscope.pid.tilt import consistent_masses, tilt
 from fusionscope.pid.union import Union, solve_union
 
-_REPLICATES = 16
 _MOST_POINTS = 64
-_TOLERANCE = 2e-4
+_CELLS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cells:
+    """Posteriors of a source's cells ``[L, M, K]``, and the cell of every sample ``[L, N]``."""
+
+    rows_LMK: Tensor
+    of_LN: Tensor
+
+    def by_sample(self, u_LMK: Tensor) -> Tensor:
+        return u_LMK.gather(1, self.of_LN[..., None].expand(-1, -1, u_LMK.shape[-1]))
+
+    def some(self, kept: Tensor) -> "_Cells":
+        if self.rows_LMK.shape[1] == self.of_LN.shape[1]:
+            return _own(self.rows_LMK[:, kept])
+        return _Cells(rows_LMK=self.rows_LMK, of_LN=self.of_LN[:, kept])
+
+
+def _own(rows_LNK: Tensor) -> _Cells:
+    n_problems, n, _ = rows_LNK.shape
+    return _Cells(rows_LMK=rows_LNK, of_LN=torch.arange(n, device=rows_LNK.device).expand(n_problems, n))
 
 
 def sample_uncertainty(
-    joint_LNK: Tensor, vision_LNK: Tensor, language_LNK: Tensor, w_LN: Tensor, union: Union
+    joint_LNK: Tensor,
+    vision_LNK: Tensor,
+    language_LNK: Tensor,
+    w_LN: Tensor,
+    union: Union,
+    estimates: dict[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Standard errors in bits of all atoms and informations, and the diagnostics of a kink.
 
@@ -33,13 +64,75 @@ def sample_uncertainty(
         language_LNK: p(y | x2), tilted.
         w_LN: Weights of the samples.
         union: The solution.
+        estimates: The atoms, bits [L].
     """
-    scores = sample_scores(joint_LNK, vision_LNK, language_LNK, w_LN, union)
-    errors = {name: NATS_TO_BITS * _error(s_LN, w_LN) for name, s_LN in with_atoms(scores).items()}
-    if joint_LNK.shape[1] > _MOST_POINTS and joint_LNK.shape[2] > 2:
-        return errors, {}
-    ratio_L = _kink_ratio(joint_LNK, vision_LNK, language_LNK, w_LN, scores["union"], errors["union"])
-    return errors, {"kink_ratio": ratio_L, "nonregular": (ratio_L > NONREGULAR_AT).double()}
+    errors = _errors(sample_scores(joint_LNK, vision_LNK, language_LNK, w_LN, union), w_LN)
+    n, k = joint_LNK.shape[1:]
+    of_cells = n > _MOST_POINTS and k > 2
+    sources = tuple(_coarse(rows, w_LN) if of_cells else _own(rows) for rows in (vision_LNK, language_LNK))
+    subsamples = _subsampled(sources, joint_LNK, w_LN)
+    errors, diagnostics = judge(estimates, errors, subsamples)
+    diagnostics |= {f"plug_in_bias_{name}": bias for name, bias in plug_in_bias(subsamples).items()}
+    return errors, {**diagnostics, "degrees_of_freedom": torch.full_like(errors["union"], max(1.0, n - 1.0))}
+
+
+def _coarse(rows_LNK: Tensor, w_LN: Tensor) -> _Cells:
+    mass_LMK, of_LN = merge(rows_LNK * w_LN[..., None], _CELLS)
+    total_LM1 = mass_LMK.sum(-1, keepdim=True)
+    empty = torch.full_like(mass_LMK, 1 / mass_LMK.shape[-1])
+    return _Cells(rows_LMK=torch.where(total_LM1 > 0, mass_LMK / total_LM1.clamp(min=1e-300), empty), of_LN=of_LN)
+
+
+def _subsampled(sources: tuple[_Cells, ...], joint_LNK: Tensor, w_LN: Tensor) -> Subsamples:
+    """Subsamples of the samples, each tilted anew, against the influence of the samples on the same cells."""
+    n = joint_LNK.shape[1]
+    whole_scores, whole = _solved(sources, joint_LNK, w_LN)
+    # Influences are known up to a constant; their mean over the whole is to be the whole's value.
+    levels = {name: whole[name] - (w_LN * s_LN).sum(1) for name, s_LN in whole_scores.items()}
+    generator = torch.Generator().manual_seed(n)
+    values, predicted, errors = [], [], []
+    for _ in range(SUBSAMPLES):
+        draws = torch.randint(n, (max(2, round(SHARE * n)),), generator=generator).to(w_LN.device)
+        w = w_LN[:, draws] / w_LN[:, draws].sum(1, keepdim=True)
+        scores, found = _solved(tuple(source.some(draws) for source in sources), joint_LNK[:, draws], w)
+        values.append(found)
+        errors.append(_errors(scores, w))
+        predicted.append({name: levels[name] + (w * s_LN[:, draws]).sum(1) for name, s_LN in whole_scores.items()})
+    return Subsamples(
+        values=_stacked([with_atoms(x) for x in values], NATS_TO_BITS),
+        predicted=_stacked([with_atoms(x) for x in predicted], NATS_TO_BITS),
+        errors=_stacked(errors),
+    )
+
+
+def _solved(
+    sources: tuple[_Cells, ...], joint_LNK: Tensor, w_LN: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Influences ``[L, N]`` and values ``[L]`` of the four informations, nats, at a loose tolerance."""
+    py_LK = (joint_LNK * w_LN[..., None]).sum(1)
+    masses, rows = [], []
+    for source in sources:
+        mass_LM = pool(w_LN[..., None], source.of_LN, source.rows_LMK.shape[1])[..., 0]
+        rows_LMK = tilt(source.rows_LMK, mass_LM, py_LK)[0]
+        masses.append(rows_LMK * mass_LM[..., None])
+        rows.append(source.by_sample(rows_LMK))
+    union = solve_union(*consistent_masses(*masses), SUBSAMPLE_TOLERANCE)
+    of_samples = replace(union, f_LAK=sources[0].by_sample(union.f_LAK), g_LBK=sources[1].by_sample(union.g_LBK))
+    values = {
+        "information_vision": information_about_answer(masses[0]),
+        "information_language": information_about_answer(masses[1]),
+        "total": (joint_LNK * w_LN[..., None] * log_ratio(joint_LNK, py_LK[:, None])).sum((1, 2)),
+        "union": union.value_L,
+    }
+    return sample_scores(joint_LNK, rows[0], rows[1], w_LN, of_samples), values
+
+
+def _errors(scores: dict[str, Tensor], w_LN: Tensor) -> dict[str, Tensor]:
+    return {name: NATS_TO_BITS * _error(s_LN, w_LN) for name, s_LN in with_atoms(scores).items()}
+
+
+def _stacked(found: list[dict[str, Tensor]], scale: float = 1.0) -> dict[str, Tensor]:
+    return {name: scale * torch.stack([x[name] for x in found]) for name in found[0]}
 
 
 def sample_scores(
@@ -80,25 +173,3 @@ def _error(s_LN: Tensor, w_LN: Tensor) -> Tensor:
     n = s_LN.shape[1]
     d_LN = w_LN * (s_LN - (w_LN * s_LN).sum(1, keepdim=True))
     return ((d_LN**2).sum(1) * (n / max(n - 1, 1))).sqrt()
-
-
-def _kink_ratio(
-    joint_LNK: Tensor, vision_LNK: Tensor, language_LNK: Tensor, w_LN: Tensor, score_LN: Tensor, error_L: Tensor
-) -> Tensor:
-    """As :func:`fusionscope.pid.inference.kink_ratio`, for resampled samples, tilted anew."""
-    n = joint_LNK.shape[1]
-    draws = max(2, round(RESAMPLED_SHARE * n))
-    whole_LK = (joint_LNK * w_LN[..., None]).sum(1)
-    generator = torch.Generator().manual_seed(n)
-    excess = []
-    for _ in range(_REPLICATES):
-        counts = torch.bincount(torch.randint(n, (draws,), generator=generator), minlength=n).to(w_LN)
-        kept = counts.nonzero()[:, 0]
-        w = w_LN[:, kept] * counts[kept]
-        w = w / w.sum(1, keepdim=True)
-        py_LK = (joint_LNK[:, kept] * w[..., None]).sum(1)
-        p1, p2 = (tilt(p[:, kept], w, py_LK)[0] * w[..., None] for p in (vision_LNK, language_LNK))
-        union_L = solve_union(*consistent_masses(p1, p2), _TOLERANCE).value_L
-        concave_L = (py_LK * log_ratio(py_LK, whole_LK)).sum(1)  # of H(Y), which has no kink
-        excess.append(NATS_TO_BITS * (union_L - (w * score_LN[:, kept]).sum(1) + concave_L))
-    return in_standard_errors(torch.stack(excess), error_L)
