@@ -60,7 +60,7 @@ class ScheduledCheckpoint(Checkpoint):
         self._saved_at = trainer.global_step
         folder = self.folder(trainer)
         trainer.save_checkpoint(folder / f"step={trainer.global_step:08d}.ckpt", weights_only=True)
-        trainer.save_checkpoint(folder / LAST)
+        trainer.save_checkpoint(folder / LAST, weights_only=False)
 
 
 def checkpoint_folder(root: str | Path) -> Path:
