@@ -10,7 +10,8 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from fusionscope.data import LlavaDataModule
+from fusionscope.callbacks import PIDCallback, Schedule
+from fusionscope.data import LlavaDataModule, load_task
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
 
 
@@ -66,9 +67,12 @@ def main(
     torch.set_num_threads(1)
     torch.manual_seed(0)
     losses, module = Losses(), stage(kind, model)
+    tasks = [load_task(f"sandbox/{variant}", images=48) for variant in ("synergy", "redundant")]
+    schedule = Schedule(every_n_steps=3, at_start=False)
+    pid = PIDCallback(tasks, schedule=schedule, layers=[2, 4], directory=directory, progress=False)
     trainer = L.Trainer(
         accelerator="cpu", devices=devices, strategy=strategy(name, devices), max_epochs=2, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[losses],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[losses, pid],
         default_root_dir=directory, accumulate_grad_batches=2, gradient_clip_val=1.0,
     )  # fmt: skip
     saving = Saving(Path(directory)) if not ckpt else None

@@ -7,8 +7,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from fusionscope.data import Collator
+from fusionscope.callbacks import PIDCallback, Schedule
+from fusionscope.data import Collator, load_task
 from fusionscope.errors import DataError
+from fusionscope.records import RecordFile
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
 
@@ -25,7 +27,15 @@ def lora_stage(tiny, **settings):
 def build(kind, tiny):
     if kind == "alignment":
         return AlignmentPretraining(tiny, projector=FULL)
+    if kind == "full":
+        return VisualInstructionTuning(tiny, projector=FULL, language_model=FULL)
     return lora_stage(tiny)
+
+
+def pid_curves(folder):
+    """The atoms of every probe: {(step, layer): atoms}."""
+    records = RecordFile(folder / "records.jsonl").read()
+    return {(record.step, record.layer): record.atoms for record in records}
 
 
 class Losses(Callback):
@@ -114,19 +124,29 @@ def test_export_merges_and_plain_transformers_reloads_it(kind, tiny, fit, toy, t
         assert (model(**batch).logits - original.eval()(**batch).logits).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["alignment", "lora"])
+@pytest.mark.parametrize("kind", ["alignment", "full", "lora"])
 def test_resume_at_any_step_is_identical(kind, tiny, fit, tmp_path):
     """Two epochs of 9 micro-batches, accumulated by 2: five steps an epoch, the fifth after one micro-batch."""
     settings = {"n": 18, "batch_size": 2, "max_epochs": 2, "accumulate_grad_batches": 2}
+    task = load_task("sandbox/synergy", images=48)
+
+    def pid(name):
+        schedule = Schedule(every_n_steps=2, at_start=False)
+        return PIDCallback([task], schedule=schedule, directory=str(tmp_path / name), progress=False)
+
     whole = Losses(save=tmp_path)
     stage = build(kind, tiny)
     torch.manual_seed(0)
-    fit(stage, callbacks=[whole], **settings)
+    fit(stage, callbacks=[pid("whole"), whole], **settings)
+    curves = pid_curves(tmp_path / "whole")
+    assert {step for step, _ in curves} == {2, 4, 6, 8, 10}
     assert sorted(whole.losses) == list(range(1, 11))
     for step in (1, 3, 5, 7):
         torch.manual_seed(99)
         resumed, rest = build(kind, tiny), Losses()
-        fit(resumed, callbacks=[rest], ckpt_path=str(tmp_path / f"{step}.ckpt"), **settings)
+        fit(resumed, callbacks=[pid(f"from {step}"), rest], ckpt_path=str(tmp_path / f"{step}.ckpt"), **settings)
+        later = {place: atoms for place, atoms in curves.items() if place[0] > step}
+        assert pid_curves(tmp_path / f"from {step}") == later
         expected = {later: loss for later, loss in whole.losses.items() if later > step}
         assert {later: loss for later, loss in rest.losses.items() if later > step} == expected
         for name, value in stage.state_dict().items():
