@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fusionscope.data import LlavaDataModule, LlavaJson
-from fusionscope.data.module import Filled, Filling
+from fusionscope.data.marked import Filled, Filling
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.sandbox.model import build_processor, write
 from fusionscope.stages import AlignmentPretraining

@@ -9,19 +9,21 @@ if TYPE_CHECKING:
     from fusionscope.data.collate import Collator
     from fusionscope.data.llava import LlavaJson
     from fusionscope.data.module import LlavaDataModule
+    from fusionscope.data.stream import LlavaStream
 
 __all__ = [
     "Collator",
     "HeldOutTask",
     "LlavaDataModule",
     "LlavaJson",
+    "LlavaStream",
     "Question",
     "known_tasks",
     "load_task",
     "uniform_weights",
 ]
 
-_LAZY = {"Collator": "collate", "LlavaDataModule": "module", "LlavaJson": "llava"}
+_LAZY = {"Collator": "collate", "LlavaDataModule": "module", "LlavaJson": "llava", "LlavaStream": "stream"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,14 +91,19 @@ def _open(given: Any, place: str, image_folder: Path) -> Image.Image:
     try:
         if isinstance(given, Image.Image):
             return given.convert("RGB")
-        with Image.open(image_folder / given) as image:
+        closed = isinstance(given, dict)  # as a stream of the hub hands it out
+        with Image.open(BytesIO(given["bytes"]) if closed and given["bytes"] else image_folder / _name(given)) as image:
             return image.convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
         raise BadImageError(
-            f"{place}: image {str(given)!r} cannot be read: {error}",
+            f"{place}: image {_name(given)!r} cannot be read: {error}",
             f"images are looked for in {image_folder}",
             "set image_folder, restore the file, drop the row, or allow a few (LlavaDataModule's bad_images)",
         ) from error
+
+
+def _name(given: Any) -> str:
+    return str(given.get("path") if isinstance(given, dict) else given)
 
 
 def _undecoded(rows: datasets.Dataset) -> datasets.Dataset:

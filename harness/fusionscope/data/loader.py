@@ -7,25 +7,24 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fusionscope.data.sampler import ResumableBatchSampler
+from fusionscope.data.stream import StreamedBatches
 
 
-class ResumableLoader(DataLoader[Any]):
+class CountingLoader(DataLoader[Any]):
     """Lightning saves its state with every checkpoint and restores it before the first batch.
 
     It counts batches that were handed out, not those that workers have prepared, draws nothing from the global random
     stream, and begins to iterate only when the first batch is asked for: a state may be loaded until then.
 
     Args:
-        dataset: Maps an index to a row.
-        sampler: The batches.
+        dataset: What `torch.utils.data.DataLoader` takes; its items are batches.
+        batches: What decides the batches: it has a length, ``epoch``, ``set_epoch`` and ``start``.
         **settings: Passed to `torch.utils.data.DataLoader`.
     """
 
-    def __init__(self, dataset: Any, sampler: ResumableBatchSampler, **settings: Any) -> None:
-        super().__init__(
-            _Batches(dataset), batch_size=None, sampler=sampler, generator=torch.Generator().manual_seed(0), **settings
-        )
-        self._batches = sampler
+    def __init__(self, dataset: Any, batches: ResumableBatchSampler | StreamedBatches, **settings: Any) -> None:
+        super().__init__(dataset, batch_size=None, generator=torch.Generator().manual_seed(0), **settings)
+        self._batches = batches
         self._epoch = self._handed_out = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator counts what it hands out
@@ -43,6 +42,35 @@ class ResumableLoader(DataLoader[Any]):
         more, start = divmod(state["batches"], len(self._batches))
         self._batches.set_epoch(state["epoch"] + more)
         self._batches.start = start
+
+
+class ResumableLoader(CountingLoader):
+    """Batches of rows that any index finds.
+
+    Args:
+        dataset: Maps an index to a row.
+        sampler: The batches; Lightning sets its epoch.
+        **settings: Passed to `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, dataset: Any, sampler: ResumableBatchSampler, **settings: Any) -> None:
+        super().__init__(_Batches(dataset), sampler, sampler=sampler, **settings)
+
+
+class StreamLoader(CountingLoader):
+    """Batches of a stream, which begins its next epoch by itself.
+
+    Args:
+        stream: The batches.
+        **settings: Passed to `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, stream: StreamedBatches, **settings: Any) -> None:
+        super().__init__(stream, stream, **settings)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield from super().__iter__()
+        self._batches.set_epoch(self._epoch + 1)
 
 
 class _Batches(Dataset[list[Any]]):

@@ -1,17 +1,16 @@
 """Training data for any stage as a LightningDataModule."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 from torch.utils.data import Dataset
 
-from fusionscope.data.collate import IGNORE, Collator
-from fusionscope.data.llava import BadImageError
-from fusionscope.data.loader import ResumableLoader
-from fusionscope.data.sampler import FILLER, ResumableBatchSampler
+from fusionscope.data.collate import Collator
+from fusionscope.data.loader import CountingLoader, ResumableLoader, StreamLoader
+from fusionscope.data.marked import Filled, Filling
+from fusionscope.data.sampler import ResumableBatchSampler
+from fusionscope.data.stream import LlavaStream, StreamedBatches
 from fusionscope.data.templates import TemplateName
 from fusionscope.errors import ConfigError, DataError
 
@@ -21,7 +20,8 @@ class LlavaDataModule(L.LightningDataModule):
 
     Args:
         train: Dataset of LLaVA rows: `fusionscope.data.LlavaJson`, or any class with ``len`` and
-            ``[i] -> {"id", "image": PIL image, list or None, "conversations": [...]}``.
+            ``[i] -> {"id", "image": PIL image, list or None, "conversations": [...]}``; or a
+            `fusionscope.data.LlavaStream`.
         validation: The same, for the loss on held-out conversations.
         template: ``"plain"`` (captions), ``"v1"`` (Vicuna's dialogue) or ``"chat"`` (the model's own chat template).
         batch_size: Samples per process and micro-batch.
@@ -40,8 +40,8 @@ class LlavaDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        train: Dataset,  # type: ignore[type-arg]  # jsonargparse finds no arguments behind Dataset[...]
-        validation: Dataset | None = None,  # type: ignore[type-arg]
+        train: Dataset | LlavaStream,  # type: ignore[type-arg]  # jsonargparse finds no arguments behind Dataset[...]
+        validation: Dataset | LlavaStream | None = None,  # type: ignore[type-arg]
         template: TemplateName = "chat",
         batch_size: int = 16,
         validation_batch_size: int | None = None,
@@ -63,10 +63,10 @@ class LlavaDataModule(L.LightningDataModule):
         self.group_by_length, self.bad_images = group_by_length, bad_images
         self.num_workers, self.model = num_workers, model
         self.skipped: list[str] = []
-        self._training: ResumableLoader | None = None
+        self._training: CountingLoader | None = None
         self._resume: dict[str, int] = {}
 
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> CountingLoader:
         """Batches of this process, from where a resumed run stopped."""
         loader = self._loader(self.train, self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last)
         if self._resume:
@@ -89,15 +89,35 @@ class LlavaDataModule(L.LightningDataModule):
         else:
             self._training.load_state_dict(state_dict)
 
-    def val_dataloader(self) -> ResumableLoader | list[Any]:
+    def val_dataloader(self) -> CountingLoader | list[Any]:
         """Held-out batches in the dataset's order, none twice."""
         if self.validation is None:
             return []
         return self._loader(self.validation, self.validation_batch_size, shuffle=False, drop_last=False)
 
-    def _loader(self, dataset: Any, batch_size: int, *, shuffle: bool, drop_last: bool) -> ResumableLoader:
+    def _loader(self, dataset: Any, batch_size: int, *, shuffle: bool, drop_last: bool) -> CountingLoader:
         rank = self.trainer.global_rank if self.trainer is not None else 0
         ranks = self.trainer.world_size if self.trainer is not None else 1
+        collate = Filling(
+            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=ranks > 1)
+        )
+        if isinstance(dataset, LlavaStream):
+            if shuffle and self.group_by_length:
+                raise ConfigError(
+                    "group_by_length with a stream",
+                    "its lengths aren't known beforehand",
+                    "use LlavaJson, or set it off",
+                )
+            stream = StreamedBatches(
+                dataset,
+                batch_size,
+                seed=self.seed if shuffle else None,
+                rank=rank,
+                ranks=ranks,
+                drop_last=drop_last,
+                skip_bad=self.bad_images > 0,
+            )
+            return StreamLoader(stream, collate_fn=collate, num_workers=self.num_workers)
         sampler = ResumableBatchSampler(
             len(dataset),
             batch_size,
@@ -107,9 +127,6 @@ class LlavaDataModule(L.LightningDataModule):
             rank=rank,
             ranks=ranks,
             drop_last=drop_last,
-        )
-        collate = Filling(
-            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=ranks > 1)
         )
         return ResumableLoader(
             Filled(dataset, skip_bad=self.bad_images > 0),
@@ -154,72 +171,3 @@ class LlavaDataModule(L.LightningDataModule):
                 "set data.model to a Hugging Face directory or hub name",
             )
         return lvlm.processor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Marked:
-    """A row, and whether it counts or stands in for one that doesn't.
-
-    Args:
-        row: A LLaVA row.
-        counts: Whether it has labels.
-        skipped: Why a row was skipped, where this one stands in for it.
-    """
-
-    row: Mapping[str, Any]
-    counts: bool = True
-    skipped: str = ""
-
-
-class Filled(Dataset[Marked]):
-    """Rows, with others in place of those that another rank has or whose picture is bad.
-
-    Args:
-        rows: The dataset.
-        skip_bad: Skip rows with bad pictures in place of failing.
-    """
-
-    def __init__(self, rows: Any, skip_bad: bool) -> None:
-        self.rows, self.skip_bad = rows, skip_bad
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Marked:
-        if index == FILLER:
-            return Marked(row=self._any(), counts=False)
-        try:
-            return Marked(row=self.rows[index])
-        except BadImageError as error:
-            if not self.skip_bad:
-                raise
-            return Marked(row=self._any(), counts=False, skipped=error.what)
-
-    def _any(self) -> Any:
-        """The first row whose picture is good."""
-        for index in range(len(self.rows)):
-            try:
-                return self.rows[index]
-            except BadImageError:
-                if not self.skip_bad:
-                    raise
-        raise DataError("no row has a good picture", "a batch needs one", "check image_folder")
-
-
-class Filling:
-    """Collate marked rows; those that only stand in have no labels.
-
-    Args:
-        collate: Collates rows.
-    """
-
-    def __init__(self, collate: Collator) -> None:
-        self.collate = collate
-
-    def __call__(self, marked: Sequence[Marked]) -> dict[str, Any]:
-        batch: dict[str, Any] = self.collate([one.row for one in marked])
-        for i, one in enumerate(marked):
-            if not one.counts:
-                batch["labels"][i] = IGNORE
-        skipped = [one.skipped for one in marked if one.skipped]
-        return {**batch, "skipped": skipped} if skipped else batch

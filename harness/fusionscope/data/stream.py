@@ -1,0 +1,150 @@
+"""Conversations read as they come, for data that shall not be stored: the same batches on any number of ranks."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from PIL import Image
+from torch.utils.data import IterableDataset, get_worker_info
+
+from fusionscope.data.llava import BadImageError, opened, rows_of
+from fusionscope.data.marked import Marked
+from fusionscope.errors import DataError
+
+_STAND_IN = {
+    "id": "stand-in",
+    "conversations": [{"from": "human", "value": "<image>\n"}, {"from": "gpt", "value": "."}],
+}
+
+
+class LlavaStream:
+    """Rows in LLaVA's format, streamed through `datasets` from the hub, or from a local file.
+
+    A resumed run reads the rows before its place once more (their pictures stay closed).
+
+    Args:
+        path: Name of a dataset on the hub, or a JSON list or JSON lines.
+        n: Its number of rows, which a learning rate's cosine must know; what comes after them is left out.
+        image_folder: Where image paths start; a file's own folder by default.
+        split: Split of the dataset on the hub.
+        buffer: So many rows are held to draw from, where the order is shuffled.
+    """
+
+    def __init__(
+        self, path: str, n: int, image_folder: str | None = None, split: str = "train", buffer: int = 10_000
+    ) -> None:
+        self.path, self.n, self.split, self.buffer = path, n, split, buffer
+        self.image_folder = Path(image_folder) if image_folder is not None else Path(path).parent
+
+    def __len__(self) -> int:
+        return self.n
+
+    def rows(self, seed: int | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Numbered rows, pictures closed; in the order of the source, or drawn from the buffer with a seed."""
+        numbered = enumerate(islice(self._source(), self.n))
+        return numbered if seed is None else shuffled(numbered, self.buffer, seed)
+
+    def open(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row with its pictures.
+
+        Raises:
+            BadImageError: One cannot be read.
+        """
+        return opened(row, f"{self.path} row {number}", self.image_folder)
+
+    def _source(self) -> Iterator[Mapping[str, Any]]:
+        if Path(self.path).suffix in (".json", ".jsonl"):
+            return rows_of(self.path)
+        rows = datasets.load_dataset(self.path, split=self.split, streaming=True)
+        for name, kind in (rows.features or {}).items():
+            if isinstance(kind, datasets.Image):
+                rows = rows.cast_column(name, datasets.Image(decode=False))
+        return iter(rows)
+
+
+def shuffled(items: Iterator[Any], buffer: int, seed: int) -> Iterator[Any]:
+    """Draw from a buffer that the next items fill up.
+
+    Args:
+        items: What to shuffle.
+        buffer: Items to draw from.
+        seed: Seed of the draws.
+
+    >>> sorted(shuffled(iter(range(5)), 2, seed=0))
+    [0, 1, 2, 3, 4]
+    """
+    generator = torch.Generator().manual_seed(seed)
+    held = list(islice(items, buffer))
+    for item in items:
+        place = int(torch.randint(len(held), (1,), generator=generator))
+        yield held[place]
+        held[place] = item
+    for place in torch.randperm(len(held), generator=generator).tolist():
+        yield held[place]
+
+
+class StreamedBatches(IterableDataset[list[Marked]]):
+    """Batches of one rank, as `ResumableBatchSampler` cuts them, from a stream.
+
+    Args:
+        stream: The rows.
+        batch_size: Samples per rank and batch.
+        seed: Seed of the order; None for the source's.
+        rank: This process.
+        ranks: Number of processes.
+        drop_last: Leave out an uneven last batch.
+        skip_bad: Skip rows with bad pictures in place of failing.
+    """
+
+    def __init__(
+        self,
+        stream: LlavaStream,
+        batch_size: int,
+        *,
+        seed: int | None,
+        rank: int = 0,
+        ranks: int = 1,
+        drop_last: bool = False,
+        skip_bad: bool = False,
+    ) -> None:
+        self.stream, self.size, self.seed = stream, batch_size * ranks, seed
+        self.rank, self.ranks, self.drop_last, self.skip_bad = rank, ranks, drop_last, skip_bad
+        self.epoch = self.start = 0
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.stream), self.size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch, with an order of its own."""
+        self.epoch, self.start = epoch, 0
+
+    def __iter__(self) -> Iterator[list[Marked]]:
+        worker = get_worker_info()
+        mine, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        rows = self.stream.rows(None if self.seed is None else self.seed * 1_000_003 + self.epoch)
+        for number in range(len(self)):
+            batch = list(islice(rows, self.size))
+            if not batch:
+                raise DataError(
+                    f"{self.stream.path} ended after {number} batches of {self.size}",
+                    f"it was said to have {len(self.stream)} rows",
+                    "correct n",
+                )
+            if number >= self.start and (number - self.start) % workers == mine:
+                yield [self._marked(*one) for one in batch[self.rank :: self.ranks]] or [_stand_in()]
+
+    def _marked(self, number: int, row: Mapping[str, Any]) -> Marked:
+        try:
+            return Marked(row=self.stream.open(number, row))
+        except BadImageError as error:
+            if not self.skip_bad:
+                raise
+            return _stand_in(error.what)
+
+
+def _stand_in(skipped: str = "") -> Marked:
+    return Marked(row={**_STAND_IN, "image": Image.new("RGB", (32, 32))}, counts=False, skipped=skipped)
