@@ -61,11 +61,14 @@ def judge(
         Standard errors; and ``kink_ratio``, ``nonregular``, and for each atom ``nonregular_<atom>`` (1 where a kink is
         within reach, or the influence function vanishes) and ``slope_<atom>``.
     """
-    bends = [SHARE**0.5 * (subsamples.values[name] - subsamples.predicted[name]).std(0) for name in _UNIQUE]
-    bend_L = torch.minimum(*bends)
-    near_L = torch.zeros_like(bend_L, dtype=torch.bool)
+    excess = [(subsamples.values[name] - subsamples.predicted[name]).std(0) for name in _UNIQUE]
+    near_L, apart_L = torch.zeros_like(excess[0], dtype=torch.bool), torch.ones_like(excess[0], dtype=torch.bool)
     for name in _UNIQUE:
-        near_L |= (errors[name] > DEGENERATE) & (estimates[name] < _REACH * errors[name])
+        varies_L, clear_L = errors[name] > DEGENERATE, estimates[name] > _REACH * errors[name]
+        near_L, apart_L = near_L | (varies_L & ~clear_L), apart_L & varies_L & clear_L
+    # A kink bends by as much as the sampling error, a curve by its square: with both sources well clear of a kink only
+    # the curve is left.
+    bend_L = torch.where(apart_L, SHARE, SHARE**0.5) * torch.minimum(*excess)
     ratio_L = bend_L / errors["union"].clamp(min=DEGENERATE)
     diagnostics = {"kink_ratio": ratio_L, "nonregular": (near_L | (ratio_L > _NONREGULAR_AT)).double()}
     for name in ATOMS:
