@@ -64,11 +64,12 @@ def subsampling_interval(
     questions_enumerated: bool = False,
     seed: int = 0,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Confidence intervals of all atoms for kinks, where standard errors cover too little.
+    """Confidence intervals of all atoms from subsamples alone.
 
-    Fewer units are drawn than there are, so that the replicates see the kink at a larger scale than the sample does;
-    the interval is symmetric around the plug-in. On a softened AND with 128 x 128 pairs it covers .87 to .94, depending
-    on the atom, where a standard error covers as little as .61 (tools/check_pid.py).
+    Fewer units are drawn than there are, so that the replicates see a kink at a larger scale than the sample does; the
+    interval is symmetric around the plug-in. On a softened AND it covers .8 to .94, depending on the atom, where a
+    plain standard error covers as little as .61; :func:`fusionscope.pid.confidence_intervals`, at less cost, covers .95
+    and more there (tools/check_pid.py).
 
     Args:
         conditionals: p(y | a, b), [..., A, B, K].
