@@ -159,6 +159,25 @@ def written(title: str, result: PIDResult, world: Tensor) -> list[str]:
     return found
 
 
+def verdict(lines: list[str]) -> list[str]:
+    """How many unflagged coverages are between .92 and .98 of those estimated, and which are not."""
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.endswith("% |")]
+    claimed = [row for row in cells if row[9] != "-"]
+    outside = [row for row in claimed if not 0.92 <= float(row[9]) <= 0.98]
+    held_too_rarely = [row for row in cells if row[10] != "-" and float(row[10]) < 0.92]
+    never = sum(float(row[11].rstrip("%")) >= 95 for row in cells)
+    return [
+        f"Of {len(cells)} atoms, {never} are flagged in 95 % of the draws or more: no interval is claimed there.",
+        "Not measured: paired samples with more than two answers beyond N = 200.",
+        "",
+        f"Unflagged atoms: {len(claimed) - len(outside)} of {len(claimed)} coverages are between .92 and .98.",
+        *(f"* {row[0]}, {row[1]}, {row[2]}: {row[9]} (flags {row[11]})" for row in outside),
+        "",
+        f"Flagged atoms with a coverage under .92: {len(held_too_rarely)}.",
+        *(f"* {row[0]}, {row[1]}, {row[2]}: {row[10]} (flags {row[11]})" for row in held_too_rarely),
+    ]
+
+
 def subsampling_table(draws: int) -> list[str]:
     lines = ["| world | n x n | R | U1 | U2 | S |", "|" + "---|" * 6]
     for name, world in worlds().items():
@@ -217,6 +236,7 @@ def main() -> None:
     ):
         print(f"\n## {title}")
         report += ["", f"## {title}", "", *table()]
+    report += ["", "## Verdict", "", *verdict(report)]
     if args.out:
         args.out.write_text("\n".join(report) + "\n")
 
