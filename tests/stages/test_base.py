@@ -1,9 +1,11 @@
 """What a stage trains, how it averages, and how it stops."""
 
 import copy
+import csv
 
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
 from fusionscope.errors import ConfigError, UnknownNameError
 from fusionscope.stages import (
@@ -134,7 +136,7 @@ def test_a_model_of_unknown_type_is_refused():
 
 def test_steps_are_optimizer_steps_and_speed_is_logged(tiny, fit):
     stage = AlignmentPretraining(tiny)
-    trainer = fit(stage, n=16, batch_size=2, accumulate_grad_batches=4)
+    trainer = fit(stage, n=16, batch_size=2, accumulate_grad_batches=4, log_every_n_steps=1)
     assert trainer.global_step == stage.optimizer_steps == 2
     metrics = trainer.callback_metrics
     assert metrics["step"] == 2
@@ -155,3 +157,14 @@ def test_gradient_checkpointing_gives_the_same_gradient_through_a_frozen_languag
         stage.training_step(Collator(stage.lvlm.processor)([toy()[0], toy()[1]]), 0).backward()
         gradients.append(stage.network.model.multi_modal_projector.linear_1.weight.grad)
     torch.testing.assert_close(*gradients)
+
+
+def test_every_written_step_has_its_learning_rate(tiny, fit, tmp_path):
+    """Rates are handed over only when they are written: the two counts of steps must agree, over epochs too."""
+    logger = CSVLogger(tmp_path, name="", version="csv")
+    settings = {"n": 18, "batch_size": 2, "max_epochs": 2, "accumulate_grad_batches": 2}
+    fit(AlignmentPretraining(tiny), logger=logger, log_every_n_steps=3, **settings)
+    with (tmp_path / "csv" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [float(row["step"]) for row in rows] == [3, 6, 9]
+    assert all(float(row["train/lr/projector"]) > 0 for row in rows)
