@@ -6,12 +6,12 @@ Legend: N samples of an update, K answers; leading dimensions are layers.
 from typing import Any
 
 import torch
-from fusionscope.pid.posteriors import pid_from_posteriors
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from fusionscope.errors import InputError
+from fusionscope.pid.posteriors import pid_from_posteriors
 from fusionscope.pid.validate import check_same_shape, check_simplex
 
 __all__ = ["PartialInformationDecomposition"]
