@@ -38,7 +38,7 @@ def recipe(tmp_path) -> Path:
 def fusionscope(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The real command line, in a process of its own."""
     command = [sys.executable, "-m", "fusionscope.cli", *map(str, arguments)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PL_")} | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
 
 

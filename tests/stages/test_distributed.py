@@ -17,7 +17,9 @@ SCRIPT = Path(__file__).with_name("ddp_run.py")
 def run(directory: Path, *arguments: object) -> tuple[list[float], dict[str, torch.Tensor]]:
     directory.mkdir()
     model, *rest = map(str, arguments)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # a seed that another test gave Lightning would be taken by runs of several processes alone
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PL_")}
+    environment["OMP_NUM_THREADS"] = "1"
     done = subprocess.run(
         [sys.executable, str(SCRIPT), model, str(directory), *rest],
         capture_output=True, text=True, timeout=300, env=environment,
