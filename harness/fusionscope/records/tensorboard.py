@@ -10,6 +10,7 @@ Tags, for each series (task, design, weights, estimator) of records:
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -90,7 +91,8 @@ def draw_layout(writer: SummaryWriter, records: Sequence[Record]) -> None:
     intervals: dict[str, list[object]] = {}
     for series in dict.fromkeys(record.series for record in records):
         name = series_name(series)
-        together[name] = ["Multiline", [tag(series, atom) for atom in ATOMS]]
+        # the page takes these tags as patterns: without an end they would match the intervals' tags too
+        together[name] = ["Multiline", [f"^{re.escape(tag(series, atom))}$" for atom in ATOMS]]
         known = {atom for record in records if record.series == series for atom in record.standard_errors}
         for atom in (atom for atom in ATOMS if atom in known):
             tags = [tag(series, atom), tag(series, f"{atom}_lower"), tag(series, f"{atom}_upper")]
