@@ -119,3 +119,27 @@ def test_pairs_are_limited_by_the_seed(llava, task):
     whole = posteriors(llava, task, design="masked", layers="last")
     rows = [task.pairs.tolist().index(pair) for pair in one.pairs.tolist()]
     torch.testing.assert_close(one.joint, whole.joint[:, rows], atol=1e-5, rtol=0)
+
+
+def test_the_noises_statistics_are_computed_once_for_the_same_weights(llava, task, monkeypatch):
+    from fusionscope.lvlm import FeatureCache
+    from fusionscope.probe import masked
+
+    counted = []
+    monkeypatch.setattr(masked, "moments", lambda embeddings: counted.append(1) or moments(embeddings))
+    cache = FeatureCache()
+    settings = {"design": "masked", "mask": "noise", "layers": "last"}
+    bare = posteriors(llava, task, **settings)
+    first = len(counted)
+    found = [posteriors(llava, task, feature_cache=cache, **settings) for _ in range(2)]
+    assert len(counted) == 2 * first
+    for one in found:
+        torch.testing.assert_close(one.vision, bare.vision)
+        torch.testing.assert_close(one.language, bare.language)
+    weight = llava.adapter.embedding.weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.add_(1.0)
+        posteriors(llava, task, feature_cache=cache, **settings)
+        weight.copy_(before)
+    assert len(counted) == 3 * first

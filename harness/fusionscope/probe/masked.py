@@ -7,8 +7,9 @@ happens unasked.
 Shapes: N pairs, K answers, L layers, D width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from time import perf_counter
 from typing import Literal, get_args
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from fusionscope.data import HeldOutTask, Question
 from fusionscope.errors import InputError, UnknownNameError
-from fusionscope.lvlm import IMAGE, LVLM, Features, undisturbed
+from fusionscope.lvlm import IMAGE, LVLM, Features, undisturbed, weights_fingerprint
 from fusionscope.probe.noise import Moments, moments, seed_of
 from fusionscope.probe.pairs import Exchange, Span, run_pairs
 from fusionscope.probe.passes import Passes
@@ -113,7 +114,10 @@ def without_image(job: _Setting) -> Callable[[int], tuple[Tensor, Rows]]:
             "its image embeddings depend on the question, so noise in their place would remove both",
             "use mask='remove' or 'other', or better design='crossed', which masks nothing",
         )
-    states = {name: moments(image[name] for image in job.images) for name in job.lvlm.adapter.image_states}
+    states = {
+        name: _known(job, f"image/{name}", (image[name] for image in job.images))
+        for name in job.lvlm.adapter.image_states
+    }
 
     def run(draw: int) -> tuple[Tensor, Rows]:
         def image(pair: int) -> Features:
@@ -139,7 +143,7 @@ def without_question(job: _Setting) -> Callable[[int], tuple[Tensor, Rows]]:
     if mask == "other":
         return lambda draw: (run_pairs(job.passes, job.images, job.rows, _others(job, draw, column=1)), job.rows)
     spans = [question_span(job.lvlm, question, keep_options=job.settings.keep_options) for question in questions]
-    known = moments(_text_embeddings(job.lvlm, job.rows))
+    known = _known(job, "text", _text_embeddings(job.lvlm, job.rows))
 
     def run(draw: int) -> tuple[Tensor, Rows]:
         def question(embeds: Tensor, pair: int) -> Tensor:
@@ -150,6 +154,21 @@ def without_question(job: _Setting) -> Callable[[int], tuple[Tensor, Rows]]:
         ), job.rows
 
     return run
+
+
+def _known(job: _Setting, part: str, embeddings: Iterable[Tensor]) -> Moments:
+    """The noise's statistics, computed once for these weights, images and questions where there is a cache."""
+    cache = job.settings.feature_cache
+    if cache is None:
+        return moments(embeddings)
+    over = sha256(repr((tuple(job.task.image_ids), job.rows.ids)).encode()).hexdigest()
+    key = (weights_fingerprint([job.lvlm.model]), f"noise/{job.task.name}/{over}/{part}")
+    kept = cache.get(key)
+    if kept is None:
+        found = moments(embeddings)
+        kept = {"mean": found.mean, "std": found.std, "n": torch.tensor(found.n)}
+        cache.put(key, kept)
+    return Moments(mean=kept["mean"], std=kept["std"], n=int(kept["n"]))
 
 
 def _put(job: _Setting, known: Moments, like: Tensor, pair: int, draw: int, part: int) -> Tensor:
