@@ -7,6 +7,7 @@ shared by several questions.
 Shapes: N sequences, S positions, D width, V vocabulary.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -62,7 +63,7 @@ def adapter_for(model: nn.Module, processor: Any) -> "Adapter":
     return _FAMILIES[model_type](model, processor)
 
 
-class Adapter:
+class Adapter(ABC):
     """Base of all families: image tokens in the stream of a decoder with one final norm and one head.
 
     Args:
@@ -121,9 +122,9 @@ class Adapter:
         return table
 
     @property
+    @abstractmethod
     def seeing_parts(self) -> Sequence[nn.Module]:
         """The modules whose weights decide what `look` returns."""
-        raise NotImplementedError
 
     def head(self, hidden: Tensor) -> Tensor:
         """Normed hidden states [..., D] to logits [..., V], soft-capping included."""
@@ -222,9 +223,9 @@ class Adapter:
                 "AutoImageProcessor.from_pretrained(name, backend='pil')",
             ) from error
 
+    @abstractmethod
     def look(self, pixels: Sequence[Features]) -> list[Features]:
         """The vision tower: what may be cached while the weights of `seeing_parts` stay as they are."""
-        raise NotImplementedError
 
     def project(self, features: Sequence[Features]) -> list[Features]:
         """From what `look` returned to ``embeddings`` [tokens, D]; computed afresh at every probe."""

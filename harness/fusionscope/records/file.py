@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from fusionscope.errors import DataError
 from fusionscope.records.schema import Record
@@ -26,10 +27,9 @@ class RecordFile:
         """Add records and wait until they are on the disk."""
         text = "".join(json.dumps(record.to_json(), allow_nan=False) + "\n" for record in records)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            whole = _length_of_whole_lines(self.path)
-            if whole < file.tell():
-                file.truncate(whole)
+        with self.path.open("a+b") as file:
+            if not _ends_whole(file):
+                file.truncate(_length_of_whole_lines(self.path))
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -55,6 +55,14 @@ class RecordFile:
                 ) from error
             latest[record.key] = record
         return list(latest.values())
+
+
+def _ends_whole(file: BinaryIO) -> bool:
+    """Whether a file is empty or ends with a line's end; reads one byte, however long the run's records are."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _length_of_whole_lines(path: Path) -> int:

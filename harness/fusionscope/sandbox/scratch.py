@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers.models import WordLevel
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -17,7 +16,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from fusionscope.lvlm import LVLM
-from fusionscope.sandbox.tokenizer import CHAT_TEMPLATE, SPECIAL
+from fusionscope.sandbox.tokenizer import CHAT_TEMPLATE, SPECIAL, word_tokenizer
 from fusionscope.stages import AlignmentPretraining, PartConfig
 
 _TEMPLATE_WORDS = ("user", "assistant", ":", "scene", ".")
@@ -105,17 +104,5 @@ def build(
 
 
 def _tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
-    words = dict.fromkeys((*SPECIAL, *_TEMPLATE_WORDS, *vocabulary))
-    core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        extra_special_tokens={"image_token": "<image>"},
-        model_input_names=["input_ids", "attention_mask"],
-        padding_side="right",
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
+    words = list(dict.fromkeys((*SPECIAL, *_TEMPLATE_WORDS, *vocabulary)))
+    return word_tokenizer(words, pre_tokenizers.Whitespace())

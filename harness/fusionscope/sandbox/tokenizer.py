@@ -1,5 +1,7 @@
 """A word-level tokenizer that needs no download, with the chat template of the sandbox."""
 
+from collections.abc import Sequence
+
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -48,9 +50,18 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     >>> build_tokenizer().tokenize("what colour is the circle ?")
     ['what', 'colour', 'is', 'the', 'circle', '?']
     """
-    words = vocabulary()
+    return word_tokenizer(vocabulary(), pre_tokenizers.WhitespaceSplit())
+
+
+def word_tokenizer(words: Sequence[str], splitter: pre_tokenizers.PreTokenizer) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer with the special tokens and the chat template of a miniature.
+
+    Args:
+        words: The vocabulary in the order of its ids, `SPECIAL` included.
+        splitter: What takes a text apart into words.
+    """
     core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.pre_tokenizer = splitter
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",
