@@ -88,3 +88,31 @@ def test_a_record_without_checkpoint_fails(check_truth, run, monkeypatch, capsys
     RecordFile(run / "records.jsonl").append([replace(records[0], step=3, stage_step=3)])
     assert call(check_truth, monkeypatch, run) == 1
     assert "no checkpoint for the records of 0, step 3" in capsys.readouterr().out
+
+
+def curve(check_truth, record, true, logged):
+    """Differences of a series probed every 10 steps, whose logged synergy has no error of its own."""
+    records = [
+        replace(record, step=10 * i, stage_step=10 * i, layer=record.n_layers, synergy=value, standard_errors={})
+        for i, value in enumerate(logged)
+    ]
+    return [
+        check_truth.Difference(record=one, atom="synergy", logged=one.synergy, true=value)
+        for one, value in zip(records, true, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("delay", "late"), [(0, 0), (1, 0), (2, 1)])
+def test_a_logged_onset_may_be_one_probe_off_but_not_two(check_truth, run, capsys, delay, late):
+    record = RecordFile(run / "records.jsonl").read()[0]
+    true = [0.0] * 6 + [1.0] * 6
+    logged = [0.0] * (6 + delay) + [1.0] * (6 - delay)
+    assert check_truth.print_onsets(curve(check_truth, record, true, logged)) == late
+    onsets = capsys.readouterr().out.splitlines()[1].split()[-3:]
+    assert onsets == [str(60 + 10 * delay), "60", "60"]  # logged, true, true half way
+
+
+def test_an_onset_that_the_truth_does_not_have_is_wrong(check_truth, run):
+    record = RecordFile(run / "records.jsonl").read()[0]
+    assert check_truth.print_onsets(curve(check_truth, record, [0.0] * 12, [0.0] * 6 + [1.0] * 6)) == 1
+    assert check_truth.half_way(curve(check_truth, record, [0.0] * 12, [0.0] * 12)) is None
