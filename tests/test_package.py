@@ -36,6 +36,24 @@ def test_the_wheel_holds_every_room_and_recipe(wheel):
         assert f"fusionscope/{recipe.relative_to(ROOT).as_posix()}" in names
 
 
+def test_recipes_are_listed_shown_and_copied_from_the_wheel(wheel, tmp_path):
+    """The wheel's files alone on the path: no checkout, and none of the packages that it needs to train."""
+    wheel.extractall(tmp_path / "installed")
+
+    def fusionscope(*words: str) -> str:
+        command = [sys.executable, "-S", "-m", "fusionscope.cli", *words]
+        env = {"PYTHONPATH": str(tmp_path / "installed")}
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=env).stdout
+
+    names = {line.split()[0] for line in fusionscope("recipes", "list").splitlines()}
+    recipes = ROOT / "recipes"
+    assert names == {path.relative_to(recipes).with_suffix("").as_posix() for path in recipes.rglob("*.yaml")}
+    assert (recipes / "sandbox" / "1_align.yaml").read_text() in fusionscope("recipes", "show", "sandbox/1_align")
+    fusionscope("recipes", "copy", "sandbox", "mine")
+    for path in (recipes / "sandbox").glob("*.yaml"):
+        assert (tmp_path / "mine" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_the_information_theory_imports_neither_lightning_nor_transformers():
     code = (
         "import sys, fusionscope.pid; print(sorted({'lightning', 'transformers', 'torchmetrics'} & set(sys.modules)))"

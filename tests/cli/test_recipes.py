@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from fusionscope.cli import main
-from fusionscope.cli.recipes import known_recipes
+from fusionscope.cli.recipes import find_recipe, known_recipes
 
 
 def test_recipes_are_listed_shown_and_copied(tmp_path, capsys):
@@ -34,3 +34,29 @@ def test_every_recipe_is_short_and_says_what_it_is(name):
     lines = known_recipes()[name].read_text().splitlines()
     assert len(lines) <= 90
     assert lines[0].startswith("# ")
+
+
+def test_a_shipped_stage_of_several_does_not_run_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "sandbox/2_instruct"]) == 2
+    assert "one of the 3 stages of sandbox" in capsys.readouterr().err
+    assert main(["run", "profile"]) == 2
+    assert "no key `model`" in capsys.readouterr().err
+    assert main(["run", "smolvml"]) == 2
+    assert "did you mean smolvlm?" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_is_found_by_directory_file_and_name(tmp_path):
+    assert main(["recipes", "copy", "smolvlm/lora_pid", str(tmp_path / "mine")]) == 0
+    file = tmp_path / "mine" / "lora_pid.yaml"
+    assert find_recipe(str(tmp_path / "mine")) == ("mine", [file])
+    assert find_recipe(str(file)) == ("lora_pid", [file])
+    assert find_recipe("smolvlm/lora_pid") == find_recipe("smolvlm")
+    assert [path.stem for path in find_recipe("sandbox")[1]] == ["0_language", "1_align", "2_instruct"]
+
+
+def test_several_stages_are_not_copied_into_one_file(tmp_path, capsys):
+    assert main(["recipes", "copy", "sandbox", str(tmp_path / "all.yaml")]) == 2
+    assert "it has 3 stages" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run the stages of a recipe in order, in one run directory; resumes")
-    run.add_argument("recipe", help="a directory with one YAML file a stage, or the name of a recipe that we ship")
+    run.add_argument("recipe", help="a recipe that we ship, a directory with one YAML file a stage, or one file")
     run.add_argument("--run-dir", help="where to run it (default: runs/NAME, NAME being the recipe's)")
     run.add_argument("--seed", type=int, help="seed of every stage, instead of the recipe's")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every stage")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; imports nothing heavy."""
-    parser.add_argument("spec", help="a YAML file of models and tasks, such as recipes/profile/paper26.yaml")
+    parser.add_argument("spec", help="a YAML file of models and tasks, or the name of one that we ship: paper26")
     parser.add_argument("--out", metavar="DIR", help="where everything goes; default: profiles/NAME of the file")
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1, or auto to spread a large model")
     parser.add_argument("--devices", metavar="A,B", help="several devices, a process on each")
@@ -19,20 +19,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Probe what has no records yet, then write tables, figures and the page."""
     from fusionscope.cli.probe import share_of
+    from fusionscope.cli.recipes import known_recipes
     from fusionscope.study.models import default_device
     from fusionscope.study.profile import SPEC, read_profile
     from fusionscope.study.report import report
     from fusionscope.study.sweep import merge, sweep, sweep_on
 
-    profile = read_profile(options.spec)
-    out = Path(options.out or Path("profiles") / Path(options.spec).stem)
+    spec = known_recipes().get(f"profile/{options.spec}", Path(options.spec))
+    profile = read_profile(spec)
+    out = Path(options.out or Path("profiles") / spec.stem)
     out.mkdir(parents=True, exist_ok=True)
     if not options.share:
-        if not (out / SPEC).exists() or not (out / SPEC).samefile(options.spec):
-            shutil.copyfile(options.spec, out / SPEC)
+        if not (out / SPEC).exists() or not (out / SPEC).samefile(spec):
+            shutil.copyfile(spec, out / SPEC)
         merge(out)
     if options.devices:
-        command = ["profile", options.spec, "--out", str(out), "--dtype", options.dtype]
+        command = ["profile", str(spec), "--out", str(out), "--dtype", options.dtype]
         sweep_on(options.devices.split(","), command, out)
     else:
         made = sweep(

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from fusionscope.cli.recipes import find_recipe
 from fusionscope.errors import ConfigError, RunDirectoryError
 from fusionscope.records import Journey, Stage
@@ -18,7 +20,8 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
     not the whole run. Each stage's model is the export of the one before it.
 
     Args:
-        recipe: A directory with one YAML file a stage (run in the order of their names), or a shipped recipe's name.
+        recipe: A directory with one YAML file a stage (run in the order of their names), one such file, or a shipped
+            recipe's name.
         run_dir: Where to run; ``runs/NAME`` by default.
         seed: Seed of every stage, instead of the recipe's.
         settings: ``KEY=VALUE`` settings for every stage.
@@ -28,11 +31,14 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
 
     Raises:
         UnknownNameError: No such recipe.
+        ConfigError: A file that is no stage, or a setting that is no pair.
         RunDirectoryError: The run directory holds another recipe's run.
     """
-    folder = find_recipe(recipe)
-    stage_files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    journey = _open(Path(run_dir or Path("runs") / folder.name), folder, stage_files, seed, settings)
+    name, paths = find_recipe(recipe)
+    stage_files = {path.stem: path for path in paths}
+    for path in paths:
+        _check_stage(path)
+    journey = _open(Path(run_dir or Path("runs") / name), name, stage_files, seed, settings)
     for stage in journey.stages:
         if stage.status == "done":
             print(f"[{stage.name}] done before: {stage.steps} steps", flush=True)
@@ -55,8 +61,18 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
     return 0
 
 
+def _check_stage(path: Path) -> None:
+    settings = yaml.safe_load(path.read_text())
+    if not isinstance(settings, dict) or "model" not in settings:
+        raise ConfigError(
+            f"{path} is not a stage's YAML file",
+            "it has no key `model`, which says what is trained",
+            "see `fusionscope recipes show sandbox`; a list of models to compare is for `fusionscope profile`",
+        )
+
+
 def _open(
-    directory: Path, recipe: Path, stage_files: dict[str, Path], seed: int | None, settings: Sequence[str]
+    directory: Path, recipe: str, stage_files: dict[str, Path], seed: int | None, settings: Sequence[str]
 ) -> Journey:
     """The journey of a run directory, begun or gone on with."""
     for setting in settings:
@@ -69,9 +85,7 @@ def _open(
     found = Journey.find(directory)
     if found is None:
         stages = tuple(Stage(name=name) for name in stage_files)
-        return Journey(
-            directory=directory, recipe=recipe.name, digest=digest.hexdigest(), seed=seed, stages=stages
-        ).save()
+        return Journey(directory=directory, recipe=recipe, digest=digest.hexdigest(), seed=seed, stages=stages).save()
     if found.digest != digest.hexdigest():
         raise RunDirectoryError(
             f"{directory} holds a run of recipe {found.recipe!r} with seed {found.seed}, not of {recipe} as it is now",
