@@ -196,6 +196,33 @@ def test_workers_share_the_checkpoints(run: Path, swept: list[Record], tmp_path:
     assert sweep(checkpoints[:1], other_sample, tmp_path) == 1
 
 
+def test_what_is_done_is_known_in_every_design(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task's own design may be another than crossed, use some of the pairs, and leave out a damaged picture."""
+
+    class FirstIsBroken(list[Image.Image]):
+        def __getitem__(self, i: Any) -> Any:
+            if i == 0:
+                raise OSError("truncated")
+            return super().__getitem__(i)
+
+    def uncrossable(name: str) -> HeldOutTask:
+        task = small(name)
+        images = FirstIsBroken(task.images) if name.endswith("redundant") else task.images
+        return dataclasses.replace(task, crossable=False, images=images)
+
+    monkeypatch.setattr(sweep_module, "load_task", uncrossable)
+    settings = {"max_pairs": 9, "folds": 2, "max_bad_images": 1}
+    plan = Plan(tasks=TASKS, designs=(None, "masked"), layers="last", settings=settings)
+    checkpoints = find_checkpoints([str(run)])[-1:]
+    with pytest.warns(UserWarning, match="1 pictures do not open"):
+        assert sweep(checkpoints, plan, tmp_path) == 4
+    records = RecordFile(tmp_path / "records.jsonl").read()
+    assert {(r.task, r.design) for r in records} == {(t, d) for t, _ in TASKS for d in ("learned", "masked")}
+    assert sweep(checkpoints, plan, tmp_path) == 0
+    more = dataclasses.replace(plan, designs=(None,), settings={**settings, "max_pairs": 11})
+    assert sweep(checkpoints, more, tmp_path) == 2
+
+
 def test_an_export_is_probed_as_its_last_checkpoint(run: Path, swept: list[Record], tmp_path: Path) -> None:
     """A Hugging Face directory; adapters merged, so equal but for rounding."""
     found = find_checkpoints([f"merged={run / '2_lora' / 'model'}"])

@@ -14,7 +14,7 @@ from fusionscope.probe.masked import masked_posteriors
 from fusionscope.probe.passes import Progress
 from fusionscope.probe.result import Posteriors, ProbeResult
 from fusionscope.probe.results import check_weights, results
-from fusionscope.probe.session import Settings
+from fusionscope.probe.session import Settings, chosen_pairs
 
 _DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings, int], Posteriors]] = {
     "crossed": crossed_posteriors,
@@ -116,3 +116,19 @@ def design_of(task: HeldOutTask, design: str | None) -> str:
             f"design {design!r}", f"known designs are {', '.join(sorted(_DESIGNS))}", "use one of them"
         )
     return design or ("crossed" if task.crossable else "learned")
+
+
+def sample_size(task: HeldOutTask, design: str | None, *, seed: int = 0, **settings: Any) -> tuple[int, int]:
+    """How many images and questions a probe uses when every picture opens.
+
+    Args:
+        task: The held-out task.
+        design: See `probe`.
+        seed: See `probe`.
+        **settings: Fields of `fusionscope.probe.Settings`.
+    """
+    if design_of(task, design) == "crossed":
+        return len(task.images), len(task.questions)
+    pairs, _ = chosen_pairs(task, Settings(**settings), seed)
+    images, questions = (len(column.unique()) for column in pairs.T)
+    return images, questions

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from fusionscope.data import HeldOutTask, load_task
 from fusionscope.errors import ConfigError, FusionscopeError
 from fusionscope.lvlm import FeatureCache
-from fusionscope.probe import model_name, probe, to_record
+from fusionscope.probe import design_of, model_name, probe, sample_size, to_record
 from fusionscope.records import Record, RecordFile
 from fusionscope.study.checkpoints import Checkpoint
 from fusionscope.study.models import Models
@@ -176,13 +176,16 @@ def _record(result: Any, checkpoint: Checkpoint, model: str) -> Record:
 def _is_done(
     records: Sequence[Record], checkpoint: Checkpoint, task: HeldOutTask, design: str | None, plan: Plan
 ) -> bool:
-    """Whether all layers under all weights are there, of as many images and questions."""
+    """Whether all layers under all weights are there, of as many images (but damaged ones) and questions."""
     place = (checkpoint.run, checkpoint.step, checkpoint.stage, task.name, plan.estimator)
-    chosen = design or "crossed"
+    chosen = design_of(task, design)
+    images, questions = sample_size(task, design, **plan.settings)
+    damaged = int(plan.settings.get("max_bad_images", 0))
     found = [
         r for r in records
         if (r.run, r.step, r.stage, r.task, r.estimator) == place and r.design == chosen
-        and (r.n_images, r.n_questions) == (len(task.images), len(task.questions))
+        and images - damaged <= r.n_images <= images
+        and (r.n_questions == questions or r.n_images < images)
     ]  # fmt: skip
     if not found:
         return False
