@@ -44,9 +44,11 @@ def steps(folder) -> list[int]:
     return [r.step for r in RecordFile(folder / "records.jsonl").read() if r.layer == r.n_layers]
 
 
-def test_training_is_bit_identical_and_probed_on_schedule(train, task, tmp_path):
+def test_training_is_bit_identical_and_probed_on_schedule(train, task, tmp_path, caplog):
     bare = train()
-    probed = train([PIDTrainerCallback([task], schedule=Schedule(every_n_steps=3), progress=False)])
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        probed = train([PIDTrainerCallback([task], schedule=Schedule(every_n_steps=3), progress=False)])
+    assert "PIDTrainerCallback: 4 probes took" in caplog.text
     assert losses(probed) == losses(bare)
     assert len(losses(bare)) == 8
     for (name, ours), theirs in zip(probed.model.state_dict().items(), bare.model.state_dict().values(), strict=True):

@@ -107,6 +107,20 @@ def test_scalars_and_pictures_are_in_the_trainers_tensorboard(fit, callback, tmp
     assert drawn == pytest.approx([record.synergy for record in records], abs=1e-6)
 
 
+def test_what_the_probes_cost_is_drawn_kept_and_said(fit, callback, tmp_path, caplog):
+    logger = TensorBoardLogger(tmp_path, name="", version="tb")
+    pid = callback(schedule=Schedule(every_n_steps=4))
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        fit([pid], logger=logger)
+    events = EventAccumulator(str(tmp_path / "tb"), size_guidance={"scalars": 0}).Reload()
+    records = [r for r in RecordFile(tmp_path / "tb" / "records.jsonl").read() if r.layer == r.n_layers]
+    assert [event.value for event in events.Scalars("pid_cost/tokens")] == [record.tokens for record in records]
+    cost, tokens = pid.state_dict()["cost"], sum(record.tokens for record in records)
+    assert (cost["probes"], cost["tokens"]) == (3, tokens)
+    assert sum(record.seconds for record in records) <= cost["seconds"] < cost["elapsed"]
+    assert f"3 probes took {tokens:,} tokens" in caplog.text
+
+
 def test_other_loggers_get_the_last_layer(fit, callback, tmp_path):
     logger = CSVLogger(tmp_path, name="", version="csv")
     fit([callback(schedule=Schedule(every_n_steps=4))], logger=logger)

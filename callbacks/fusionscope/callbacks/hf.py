@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -93,7 +94,7 @@ class PIDTrainerCallback(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         if self.schedule.at_end:
             self._probe(args, state)
-        self.monitor.finish(state.global_step)
+        rank_zero_info(f"PIDTrainerCallback: {self.monitor.finish(state.global_step)}")
         self.monitor.close()
 
     def _probe(self, args: TrainingArguments, state: TrainerState) -> None:

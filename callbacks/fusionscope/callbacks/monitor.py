@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch.utilities.seed import isolate_rng
 from tqdm.auto import tqdm
 
+from fusionscope.callbacks.cost import Cost
 from fusionscope.callbacks.ranks import gather, is_main, is_sharded, own_share
 from fusionscope.callbacks.sinks import Sinks, metrics
 from fusionscope.data import HeldOutTask, load_task
@@ -66,7 +67,7 @@ class Monitor:
         for task in self.tasks:
             design_of(task, self.probe_settings.get("design"))
         self.baseline, self.heatmap_every, self.progress = baseline, heatmap_every, progress
-        self.probed_at, self.n_probes, self.seconds = -1, 0, 0.0
+        self.probed_at, self.cost = -1, Cost()
         self._features = FeatureCache()
         self._sinks: Sinks | None = None
 
@@ -84,6 +85,7 @@ class Monitor:
         """
         self._lvlm, self._sinks, self._stage, self._offset = lvlm, sinks, stage, offset
         self._layers = lvlm.layer_numbers(self.layers)
+        self.cost.begin()
 
     def resume_at(self, step: int) -> None:
         """Make TensorBoard forget what an interrupted run drew after this step of the stage."""
@@ -103,30 +105,35 @@ class Monitor:
         if step == self.probed_at:
             return {}
         self.probed_at = step
-        self.n_probes += 1
-        with isolate_rng(), context or nullcontext():
-            results = self._run(step)
-        self.seconds += sum({result.task: result.seconds for result in results}.values())
-        place = {"step": self._offset + step, "stage": self._stage, "stage_step": step, "baseline": self.baseline}
-        run, model = self._sinks.run if self._sinks else "", model_name(self._lvlm)
-        records = [to_record(result, run=run, model=model, **place) for result in results]
-        if self._sinks:
-            self._sinks.write(records, stage_step=step)
-            if self.n_probes % self.heatmap_every == 0:
-                self._sinks.draw(self._offset + step)
-        return metrics(records)
+        with self.cost.clocked():
+            return self._probe(step, context or nullcontext())
 
     def finish(self, step: int) -> str:
         """Draw what stands at the end of the stage and say what the probes cost."""
         if self._sinks:
-            self._sinks.finish(self._offset + step)
-        return f"{self.n_probes} probes took {self.seconds:.1f} s"
+            with self.cost.clocked():
+                self._sinks.finish(self._offset + step)
+        self.cost.end()
+        return str(self.cost)
 
     def close(self) -> None:
         """Close what was opened for the records."""
         if self._sinks:
             self._sinks.close()
         self._sinks = None
+
+    def _probe(self, step: int, context: AbstractContextManager[Any]) -> dict[str, float]:
+        with isolate_rng(), context:
+            results = self._run(step)
+        self.cost.add(results)
+        place = {"step": self._offset + step, "stage": self._stage, "stage_step": step, "baseline": self.baseline}
+        run, model = self._sinks.run if self._sinks else "", model_name(self._lvlm)
+        records = [to_record(result, run=run, model=model, **place) for result in results]
+        if self._sinks:
+            self._sinks.write(records, stage_step=step)
+            if self.cost.probes % self.heatmap_every == 0:
+                self._sinks.draw(self._offset + step)
+        return metrics(records)
 
     def _run(self, step: int) -> list[ProbeResult]:
         sharded = is_sharded(self._lvlm.model)

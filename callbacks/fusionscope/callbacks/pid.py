@@ -88,10 +88,11 @@ class PIDCallback(Callback):
         return self._generate_state_key(tasks=tasks, **{key: str(value) for key, value in settings.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        return {"probed_at": self.monitor.probed_at, "n_probes": self.monitor.n_probes}
+        return {"probed_at": self.monitor.probed_at, "cost": self.monitor.cost.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.monitor.probed_at, self.monitor.n_probes = state_dict["probed_at"], state_dict["n_probes"]
+        self.monitor.probed_at = state_dict["probed_at"]
+        self.monitor.cost.load_state_dict(state_dict["cost"])
         self._resumed = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

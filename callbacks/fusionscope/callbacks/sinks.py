@@ -8,7 +8,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.tensorboard import SummaryWriter
 
 from fusionscope.records import Journey, Record, RecordFile
-from fusionscope.records.tensorboard import draw_heatmaps, draw_layout, draw_scalars, purge_after, series_name, tag
+from fusionscope.records.tensorboard import (
+    costs,
+    draw_heatmaps,
+    draw_layout,
+    draw_scalars,
+    purge_after,
+    series_name,
+    tag,
+)
 from fusionscope.study.board import draw_summary
 from fusionscope.study.live import OnsetWatch
 
@@ -51,7 +59,7 @@ class Sinks:
             self.writer.add_text(f"pid_onset/{series_name(series)}", text, records[0].step)
             rank_zero_info(text)
         for log in self._logs:
-            log(metrics(records), stage_step)
+            log(metrics(records) | costs(records), stage_step)
 
     def draw(self, step: int) -> None:
         """Draw the heatmaps and the layout from all records up to a step."""

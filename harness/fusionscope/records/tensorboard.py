@@ -7,6 +7,8 @@ Tags, for each series (task, design, weights, estimator) of records:
 * ``pid <series>/accuracy``, ``... without image``, ``... without text``, ``option mass``: at most 4 tags
 * ``pid layers <series>/<atom> layer NN``: 4 tags a layer, for 17 layers at the most (records keep all)
 * ``pid depth <series>/<atom>``: 4 images, layer-by-step heatmaps
+
+and of a run ``pid cost/tokens`` and ``pid cost/seconds``, what the probes of a step took, all tasks together.
 """
 
 import math
@@ -63,7 +65,7 @@ def drawn_layers(n_layers: int) -> set[int]:
     return {round(i * n_layers / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)}
 
 
-def draw_scalars(writer: SummaryWriter, records: Iterable[Record]) -> None:
+def draw_scalars(writer: SummaryWriter, records: Sequence[Record]) -> None:
     """Write the scalars of records, x = their step; what is NaN (unsolved, unknown) is left out."""
     for record in records:
         shown = record.layer in drawn_layers(record.n_layers)
@@ -72,6 +74,18 @@ def draw_scalars(writer: SummaryWriter, records: Iterable[Record]) -> None:
         if record.layer == record.n_layers:
             for name, value in _last_layer_numbers(record).items():
                 _scalar(writer, tag(record.series, name), value, record.step)
+    for step, stage in dict.fromkeys((record.step, record.stage) for record in records):
+        for name, value in costs(r for r in records if (r.step, r.stage) == (step, stage)).items():
+            _scalar(writer, name, value, step)
+
+
+def costs(records: Iterable[Record]) -> dict[str, float]:
+    """What the probes of one step took, by tag: layers and weights of a task share its passes."""
+    probes = {(record.task, record.design, record.estimator): record for record in records}.values()
+    return {
+        "pid_cost/tokens": float(sum(record.tokens for record in probes)),
+        "pid_cost/seconds": sum(record.seconds for record in probes),
+    }
 
 
 def draw_heatmaps(writer: SummaryWriter, records: Sequence[Record]) -> None:

@@ -15,15 +15,15 @@ from fusionscope.study.series import by_series, last_layer
 from fusionscope.study.tables import as_markdown, layer_onsets, stage_ends
 
 FOLDER = "tensorboard"
-_RUN_TAGS = 5
+_RUN_TAGS = 7
 _SERIES_TAGS = 22
 
 
 def count_tags(n_series: int, n_layers: int) -> int:
-    """The most tags that a run has: per series 22 and 4 for each layer drawn (at most 17), and 5 of the run.
+    """The most tags that a run has: per series 22 and 4 for each layer drawn (at most 17), and 7 of the run.
 
     >>> count_tags(1, 4), count_tags(1, 80)
-    (47, 95)
+    (49, 97)
     """
     return n_series * (_SERIES_TAGS + len(ATOMS) * len(drawn_layers(n_layers))) + _RUN_TAGS
 
