@@ -7,11 +7,13 @@ from collections import Counter
 
 from fusionscope.data.natural import LETTERS, Item, Source, lettered, natural_task, unique
 from fusionscope.data.pictures import Finder, Opener
-from fusionscope.data.tables import Row, read
+from fusionscope.data.row import Row
+from fusionscope.data.tables import read
 from fusionscope.data.task import HeldOutTask
-from fusionscope.errors import DataError, UnknownNameError
+from fusionscope.errors import ConfigError, DataError, UnknownNameError
 
 SOURCE = Source(citation="Liu et al. 2023, MMBench, arXiv:2307.06281", licence="Apache-2.0")
+ROTATION = 1_000_000
 
 
 def load(
@@ -24,32 +26,40 @@ def load(
     n: int | None = None,
     seed: int = 0,
     split: str = "dev",
+    bad_pictures: int = 0,
 ) -> HeldOutTask:
-    """Load MMBench.
+    """Load MMBench, English or Chinese, or CCBench.
 
     Each question belongs to its picture, and its options to the question: the task is not crossed, and Y is the letter.
-    All questions of a task need the same number of answers, so those with fewer or more options are left out.
+    All questions of a task need the same number of answers, so those with fewer or more options are left out. The
+    official files hold each question once for each rotation of its options (index + 1,000,000 and so on): these rows
+    are left out and counted, and made anew where they are asked for.
 
     Args:
         variant: ``"circular"`` asks every question once for each rotation of its options; the default asks once.
-        path: The official TSV with answers (dev), or a name on the hub.
+        path: The official TSV with answers (dev), or a table of the hub (``"lmms-lab/MMBench:en"``, Parquet files).
         image_folder: Pictures, where the file names them in place of holding them.
         options: How many options a question has: 2, 3 or 4.
         ending: Last line of the user's turn.
         n: So many questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
+        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
+            first one fails when it is looked at.
 
     Raises:
         UnknownNameError: No such variant.
+        ConfigError: No such number of options.
         DataError: The file is not MMBench's.
     """
     if variant not in ("", "circular"):
         raise UnknownNameError(f"variant {variant!r} of MMBench", "there is only 'circular'", "use 'mmbench/circular'")
+    if options not in (2, 3, 4):
+        raise ConfigError(f"options={options}", "MMBench's questions have 2, 3 or 4", "use one of these")
     rows, dropped = rows_of(path, split), Counter[str]()
     pictures = pictures_of(rows, Finder(image_folder))
     items = []
-    for row in rows:
+    for row in first_of_each(rows, dropped):
         given = options_of(row)
         answer = row.choice("answer", LETTERS)
         if answer >= len(given):
@@ -62,26 +72,49 @@ def load(
             items += _asked(row, given, answer, pictures, ending, options if variant else 1)
     name = "mmbench/circular" if variant else "mmbench"
     return natural_task(
-        name, unique(items, dropped), LETTERS[:options], SOURCE, crossable=False, dropped=dropped, n=n, seed=seed
-    )
+        name, unique(items, dropped), LETTERS[:options], SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
+        bad_pictures=bad_pictures,
+    )  # fmt: skip
 
 
 def rows_of(path: str, split: str = "dev") -> list[Row]:
     """The rows of a file, indices checked to be unique.
 
     Args:
-        path: TSV file or hub name.
+        path: TSV file or table of the hub.
         split: Split on the hub.
 
     Raises:
-        DataError: An index stands twice.
+        DataError: An index stands twice, or no question has an answer.
     """
-    rows = read(path, ("index", "question", "A", "B", "answer", "image"), split=split)
+    rows = read(path, ("index", "question", "A", "B", "image"), split=split, optional=("C", "D", "hint", "answer"))
     seen: dict[str, int] = {}
     for row in rows:
         if seen.setdefault(row.text("index"), row.number) != row.number:
             row.fail("index", f"row {seen[row.text('index')]} has the same index")
+    if not any(row.optional("answer") for row in rows):
+        raise DataError(
+            f"{path} has no column 'answer', or an empty one",
+            "the test part of MMBench is published without answers",
+            "give the dev part",
+        )
     return rows
+
+
+def first_of_each(rows: list[Row], dropped: Counter[str]) -> list[Row]:
+    """One row of each question: rotations of its options have its index plus a multiple of a million.
+
+    Args:
+        rows: All rows.
+        dropped: Counts of what was left out; added to.
+    """
+    first: dict[str, Row] = {}
+    for row in rows:
+        key = row.text("index")
+        first.setdefault(str(int(key) % ROTATION) if key.isdecimal() else key, row)
+    if len(first) < len(rows):
+        dropped["rotation of a question"] += len(rows) - len(first)
+    return list(first.values())
 
 
 def options_of(row: Row) -> list[str]:
@@ -90,7 +123,7 @@ def options_of(row: Row) -> list[str]:
     Raises:
         DataError: An option is missing before a later one.
     """
-    given = [row.optional(letter) for letter in LETTERS]
+    given = [row.verbatim(letter) for letter in LETTERS]
     filled = [option for option in given if option is not None]
     if given[: len(filled)] != filled or len(filled) < 2:
         row.fail(LETTERS[given.index(None)], "options come without gaps, two at least")
@@ -111,12 +144,24 @@ def pictures_of(rows: list[Row], finder: Finder) -> dict[str, tuple[str, Opener]
     found: dict[str, tuple[str, Opener] | None] = {}
     for index, row in by_index.items():
         owner, hops = row, 0
-        while (other := by_index.get(str(owner.values["image"]).strip())) is not None and other is not owner:
+        while (other := _referred(owner, by_index)) is not None:
             owner, hops = other, hops + 1
             if hops > len(rows):
                 row.fail("image", "the references go round in a circle")
         found[index] = finder.of(owner, "image", name="index")
     return found
+
+
+def _referred(row: Row, by_index: dict[str, Row]) -> Row | None:
+    """The row whose picture this one shows, or None where it has its own."""
+    if not isinstance(row.values["image"], str | int | float):
+        return None
+    index = row.text("image")
+    if len(index) > 16 or not index.isdecimal() or by_index.get(index) is row:
+        return None
+    if index not in by_index:
+        row.fail("image", "no row has this index")
+    return by_index[index]
 
 
 def _asked(
@@ -131,8 +176,7 @@ def _asked(
     picture = pictures[row.text("index")]
     if picture is None:
         raise DataError(f"index {row.text('index')} has no picture", "it was checked before", "report this")
-    hint = row.optional("hint")
-    text = row.text("question") if hint is None else f"{hint}\n{row.text('question')}"
+    text = row.body("question") if row.optional("hint") is None else f"{row.body('hint')}\n{row.body('question')}"
     return [
         Item(
             picture=picture[0],

@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 import torch
 
-from fusionscope.data.pictures import Opener, Pictures
+from fusionscope.data.pictures import Opener, Pictures, read_picture
 from fusionscope.data.task import HeldOutTask, Question, uniform_weights
-from fusionscope.errors import DataError
+from fusionscope.errors import ConfigError, DataError
 
-LETTERS = ("A", "B", "C", "D")
+ALPHABET = tuple(ascii_uppercase)
+LETTERS = ALPHABET[:4]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ def natural_task(
     dropped: Mapping[str, int],
     n: int | None = None,
     seed: int = 0,
+    bad_pictures: int = 0,
 ) -> HeldOutTask:
     """Put a task together; a picture asked about twice is one picture, and a question asked twice one question.
 
@@ -65,16 +68,20 @@ def natural_task(
         dropped: Rows left out, by reason.
         n: So many items, drawn without replacement; all by default.
         seed: Seed of the draw.
+        bad_pictures: So many pictures that cannot be read are left out, and the items about them counted. By default
+            pictures are not looked at before they are needed, and the first broken one fails.
 
     Raises:
-        DataError: Nothing is left, or the same question about the same picture has two answers.
+        ConfigError: ``n`` is less than one.
+        DataError: Nothing is left, or more pictures than allowed cannot be read.
     """
     if not items:
         raise DataError(f"task {name!r} has nothing left", f"left out: {dict(dropped)}", "check path and image_folder")
-    chosen = list(items)
-    if n is not None and n < len(items):
-        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))[:n].sort().values
-        chosen = [items[i] for i in order.tolist()]
+    if n is not None and n < 1:
+        raise ConfigError(f"n={n}", "a task needs at least one item", "leave n out for all")
+    chosen, broken = _drawn(items, n, seed, bad_pictures)
+    if not chosen:
+        raise DataError(f"task {name!r} has nothing left", f"{broken} items have broken pictures", "restore them")
     pictures = {item.picture: item.opener for item in chosen}
     at = {picture: a for a, picture in enumerate(pictures)}
     asked = {question: b for b, question in enumerate(dict.fromkeys(item.question for item in chosen))}
@@ -98,10 +105,55 @@ def natural_task(
         crossable=crossable,
         truth=truth,
         pair_weights=grid if crossable else {},
-        dropped={**dropped, **({"items not drawn": len(items) - len(chosen)} if n is not None else {})},
+        dropped={
+            **dropped,
+            **({"picture cannot be read": broken} if bad_pictures else {}),
+            **({"items not drawn": len(items) - len(chosen) - broken} if n is not None else {}),
+        },
         citation=source.citation,
         licence=source.licence,
     )
+
+
+def _drawn(items: Sequence[Item], n: int | None, seed: int, bad_pictures: int) -> tuple[list[Item], int]:
+    """Items in their order: all, or ``n`` drawn; and how many were passed over for pictures that cannot be read."""
+    order = list(range(len(items)))
+    if n is not None and n < len(items):
+        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
+    wanted = len(items) if n is None else n
+    if not bad_pictures:
+        return [items[i] for i in sorted(order[:wanted])], 0
+    good: list[int] = []
+    broken, failures = 0, dict[str, str | None]()
+    for i in order:
+        if len(good) == wanted:
+            break
+        if _failure(items[i], failures) is None:
+            good.append(i)
+        else:
+            broken += 1
+            _check_cap([why for why in failures.values() if why is not None], bad_pictures)
+    return [items[i] for i in sorted(good)], broken
+
+
+def _failure(item: Item, known: dict[str, str | None]) -> str | None:
+    """Why an item's picture cannot be read, or None; each picture is read once."""
+    if item.picture not in known:
+        try:
+            read_picture(item.picture, item.opener)
+            known[item.picture] = None
+        except DataError as error:
+            known[item.picture] = error.what
+    return known[item.picture]
+
+
+def _check_cap(failures: Sequence[str], bad_pictures: int) -> None:
+    if len(failures) > bad_pictures:
+        raise DataError(
+            f"more than {bad_pictures} pictures cannot be read: {'; '.join(failures[:4])}",
+            "so many were allowed (bad_pictures)",
+            "restore them, or raise bad_pictures",
+        )
 
 
 def unique(items: Sequence[Item], dropped: Counter[str]) -> list[Item]:
@@ -134,9 +186,9 @@ def lettered(question: str, options: Sequence[str], ending: str) -> Question:
         options: The options in order.
         ending: What the turn ends with.
     """
-    shown = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    shown = "\n".join(f"{letter}. {option}" for letter, option in zip(ALPHABET, options, strict=False))
     return Question(
         text=f"{question}\n{shown}\n{ending}".strip(),
-        candidates=LETTERS[: len(options)],
+        candidates=ALPHABET[: len(options)],
         blanked=f"{shown}\n{ending}".strip(),
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from fusionscope.data.natural import Item, Source, natural_task, unique
 from fusionscope.data.pictures import Finder
-from fusionscope.data.tables import Row, read
+from fusionscope.data.row import Row
+from fusionscope.data.tables import read
 from fusionscope.data.task import HeldOutTask, Question
-from fusionscope.errors import UnknownNameError
+from fusionscope.errors import ConfigError, DataError, UnknownNameError
 
 SOURCE = Source(
     citation="Li et al. 2023, POPE, EMNLP, https://github.com/AoiDragon/POPE", licence="MIT (pictures: COCO)"
@@ -28,6 +29,7 @@ def load(
     n: int | None = None,
     seed: int = 0,
     split: str = "test",
+    bad_pictures: int = 0,
 ) -> HeldOutTask:
     """Load POPE.
 
@@ -36,24 +38,27 @@ def load(
 
     Args:
         variant: ``"random"`` (the default), ``"popular"`` or ``"adversarial"``.
-        path: The official file, the folder of the three, or a name on the hub (with a column ``category``).
-        image_folder: COCO's val2014 pictures.
+        path: The official file (of COCO, A-OKVQA or GQA), the folder of the three, VLMEvalKit's ``POPE.tsv``, or the
+            hub's table (``"lmms-lab/POPE"``, or its Parquet files), whose column ``category`` tells the variants apart.
+        image_folder: COCO's val2014 pictures, or GQA's; a folder or a .zip or .tar file.
         ending: Last line of the user's turn.
         candidates: How the model says yes and no.
         n: So many questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
+        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
+            first one fails when it is looked at.
 
     Raises:
         UnknownNameError: No such variant.
+        ConfigError: The file's name says another variant, or a folder holds none or several files of it.
         DataError: The file is not POPE's.
     """
     kind = variant or "random"
     if kind not in SPLITS:
         raise UnknownNameError(f"variant {kind!r} of POPE", f"there are {', '.join(SPLITS)}", "use one of these")
-    file = Path(path) / f"coco_pope_{kind}.json" if Path(path).is_dir() else path
-    rows = [row for row in rows_of(str(file), split) if row.values.get("category", kind) == kind]
-    finder, dropped = Finder(image_folder), Counter[str]()
+    rows = _of_kind(rows_of(_file(path, kind), split), kind)
+    finder, dropped = Finder(image_folder, ("val2014", "images")), Counter[str]()
     items = []
     for row in rows:
         found = finder.of(row, "image", name="image_source")
@@ -65,8 +70,9 @@ def load(
         answer = row.choice("label" if "label" in row.values else "answer", ("yes", "no"))
         items.append(Item(picture=found[0], opener=found[1], question=question, answer=answer))
     return natural_task(
-        f"pope/{kind}", unique(items, dropped), ("yes", "no"), SOURCE, crossable=True, dropped=dropped, n=n, seed=seed
-    )
+        f"pope/{kind}", unique(items, dropped), ("yes", "no"), SOURCE, crossable=True, dropped=dropped, n=n, seed=seed,
+        bad_pictures=bad_pictures,
+    )  # fmt: skip
 
 
 def rows_of(path: str, split: str = "test") -> list[Row]:
@@ -76,7 +82,7 @@ def rows_of(path: str, split: str = "test") -> list[Row]:
         path: File or hub name.
         split: Split on the hub.
     """
-    rows = read(path, ("image",), split=split)
+    rows = read(path, ("image",), split=split, optional=("text", "question", "label", "answer", "category"))
     hub = "text" not in rows[0].values and "question" in rows[0].values
     needed = ("question", "answer", "image") if hub else ("image", "text", "label")
     for row in rows:
@@ -84,3 +90,32 @@ def rows_of(path: str, split: str = "test") -> list[Row]:
             if column not in row.values:
                 row.fail(column, f"POPE's rows have {', '.join(needed)}")
     return rows
+
+
+def _file(path: str, kind: str) -> str:
+    """The file of a variant: ``coco_pope_random.json``, ``gqa_pope_seem_random.json`` and the like in a folder."""
+    found = Path(path).expanduser()
+    if not found.is_dir():
+        other = [one for one in SPLITS if one != kind and one in found.name]
+        if other and kind not in found.name:
+            raise ConfigError(
+                f"{path} is POPE's {other[0]} file", f"the variant asked for is {kind}", f"load 'pope/{other[0]}'"
+            )
+        return path
+    files = sorted(file for file in found.glob(f"*pope*{kind}.json*") if file.is_file())
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise ConfigError(f"{path} holds {names}", "they are different questions", "set path to one of these files")
+    return str(files[0]) if files else path
+
+
+def _of_kind(rows: list[Row], kind: str) -> list[Row]:
+    """The rows of a variant, where the table says which row is whose."""
+    kinds = [(row.optional("category") or kind).lower() for row in rows]
+    if kind not in kinds:
+        raise DataError(
+            f"{rows[0].source} has no row of category {kind!r}",
+            f"its categories are {', '.join(sorted(set(kinds)))}",
+            "choose another variant, or another file",
+        )
+    return [row for row, one in zip(rows, kinds, strict=True) if one == kind]

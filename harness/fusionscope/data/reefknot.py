@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fusionscope.data.natural import LETTERS, Item, Source, natural_task, unique
 from fusionscope.data.pictures import Finder
-from fusionscope.data.tables import Row, read
+from fusionscope.data.row import Row
+from fusionscope.data.tables import read
 from fusionscope.data.task import HeldOutTask, Question
 from fusionscope.errors import UnknownNameError
 
@@ -29,6 +30,7 @@ def load(
     candidates: tuple[str, str] = ("yes", "no"),
     n: int | None = None,
     seed: int = 0,
+    bad_pictures: int = 0,
 ) -> HeldOutTask:
     """Load Reefknot.
 
@@ -38,10 +40,13 @@ def load(
     Args:
         variant: ``"yesno"`` (the default) or ``"multichoice"`` (answered by a letter).
         path: The official file, or the folder of all.
-        image_folder: Visual Genome's pictures, in the folder itself or in VG_100K and VG_100K_2 below it.
+        image_folder: Visual Genome's pictures, in the folder itself or in VG_100K and VG_100K_2 below it, or in a .zip
+            or .tar file.
         candidates: How the model says yes and no.
         n: So many questions, drawn without replacement.
         seed: Seed of the draw.
+        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
+            first one fails when it is looked at.
 
     Raises:
         UnknownNameError: No such variant.
@@ -54,7 +59,7 @@ def load(
             f"there are {', '.join(FILES)}; VQA.jsonl asks for free text, which is no closed set of answers",
             "use one of these",
         )
-    file = Path(path) / FILES[kind] if Path(path).is_dir() else path
+    file = Path(path).expanduser() / FILES[kind] if Path(path).expanduser().is_dir() else path
     answers = ("yes", "no") if kind == "yesno" else LETTERS
     finder, dropped = Finder(image_folder, ("VG_100K", "VG_100K_2")), Counter[str]()
     items = []
@@ -69,8 +74,9 @@ def load(
         else:
             items.append(Item(picture=found[0], opener=found[1], question=question, answer=answer))
     return natural_task(
-        f"reefknot/{kind}", unique(items, dropped), answers, SOURCE, crossable=False, dropped=dropped, n=n, seed=seed
-    )
+        f"reefknot/{kind}", unique(items, dropped), answers, SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
+        bad_pictures=bad_pictures,
+    )  # fmt: skip
 
 
 def rows_of(path: str) -> list[Row]:

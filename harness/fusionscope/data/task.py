@@ -83,6 +83,13 @@ class HeldOutTask:
             f"pairs {tuple(self.pairs.shape)} and pair_answers {tuple(self.pair_answers.shape)}",
             "they must be [N, 2] and [N]",
         )
+        self._require(
+            bool(((self.pair_answers >= 0) & (self.pair_answers < n_answers)).all()),
+            f"has pair_answers from {int(self.pair_answers.min())} to {int(self.pair_answers.max())}"
+            if self.pair_answers.numel()
+            else "has no pairs",
+            f"they are indices of its {n_answers} answers",
+        )
         if self.truth is not None:
             self._require(
                 self.truth.shape == (n_images, n_questions),
