@@ -74,7 +74,7 @@ def draw_curves(axes: Any, own: Sequence[Record], journey: Journey | None, *, la
     _stage_bands(axes, journey, label=label_stages)
     for atom in ATOMS:
         _curve(axes, [record.step for record in own], own, atom)
-    _onset_mark(axes, onset(own))
+    _onset_mark(axes, onset(own), lift=12 if label_stages and journey else 2)
     axes.set_ylabel("bits")
     axes.margins(x=0.01)
     axes.grid(axis="y")
@@ -223,15 +223,15 @@ def _accuracy(axes: Any, own: Sequence[Record]) -> None:
     right.spines["right"].set_visible(True)
 
 
-def _onset_mark(axes: Any, found: Onset) -> None:
+def _onset_mark(axes: Any, found: Onset, *, lift: int) -> None:
+    """The onset and its interval; its label so many points above the panel, where no curve runs."""
     if found.step is None:
         return
     axes.axvspan(found.low, found.high, color=COLOURS["synergy"], alpha=0.18, linewidth=0)
     axes.axvline(found.step, color=COLOURS["synergy"], linewidth=1, linestyle="--")
-    late = found.step > np.mean(axes.get_xlim())
     axes.annotate(
-        f"onset of S: {found.step}", (found.step, 1), (-3 if late else 3, -2), xycoords=("data", "axes fraction"),
-        textcoords="offset points", ha="right" if late else "left", va="top", fontsize=7.5, color=INK,
+        f"onset of S: {found.step}", (found.step, 1), (0, lift), xycoords=("data", "axes fraction"),
+        textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=COLOURS["synergy"],
     )  # fmt: skip
 
 

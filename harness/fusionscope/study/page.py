@@ -37,7 +37,9 @@ th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var
 th { font-weight: 600; } ol.cites { padding-left: 20px; font-size: 13.5px; max-width: 100ch; }
 .scroll.tall { max-height: 480px; overflow-y: auto; }
 @media print { body { padding: 0; max-width: none; font-size: 11px; } .scroll { overflow: visible; }
-  h2 { break-after: avoid; } .cards { grid-template-columns: 1fr 1fr; } th, td { white-space: normal; } }
+  h2, caption, thead { break-after: avoid; } tr { break-inside: avoid; } .cards { grid-template-columns: 1fr 1fr; }
+  table { font-size: 8.5px; } th, td { padding: 3px 8px 3px 0; } th { white-space: normal; } }
+@media screen and (max-width: 700px) { figure.big { overflow-x: auto; } figure.big svg { width: 640px; max-width: none; } }
 """
 
 
