@@ -2,10 +2,15 @@
 
 import datasets
 import pytest
+import transformers
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.processing_utils import ProcessorMixin, VideosKwargs
+
+from fusionscope.lvlm import tiny
+from fusionscope.lvlm.tiny import templates
 
 CORPUS = [
     "A chat between a curious user and an artificial intelligence assistant. USER: What is this? ASSISTANT: A cat.",
@@ -67,3 +72,47 @@ def picture() -> Image.Image:
 def _arrow_files(tmp_path, monkeypatch):
     """Converted files go with the test, not into the user's cache."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+
+
+class NoVideos:
+    valid_kwargs = VideosKwargs
+    model_input_names: tuple[str, ...] = ()
+    unused_input_names: tuple[str, ...] = ()
+
+
+_PROCESSORS = {
+    "llava_onevision": ("LlavaOnevisionProcessor", {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}),
+    "qwen2_vl": ("Qwen2VLProcessor", {}),
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", {}),
+    "qwen3_vl": ("Qwen3VLProcessor", {}),
+    "internvl": ("InternVLProcessor", {"image_seq_length": 4}),
+    "idefics3": ("Idefics3Processor", {"image_seq_len": 4}),
+    "smolvlm": ("Idefics3Processor", {"image_seq_len": 4}),  # SmolVLM's writes the same, but wants num2words for videos
+}
+_SIGNS = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>", "video": "<video>"}
+
+
+@pytest.fixture
+def family_processor(monkeypatch):
+    """Whole processors of the miniatures; a stand-in is their part for videos, which needs torchvision."""
+    monkeypatch.setattr(ProcessorMixin, "check_argument_for_proper_class", lambda *arguments, **settings: None)
+
+    def make(model_type):
+        parts = tiny.build(model_type)[1]
+        if model_type not in _PROCESSORS:
+            return parts
+        name, settings = _PROCESSORS[model_type]
+        if model_type not in ("idefics3", "smolvlm"):
+            settings = settings | {"video_processor": NoVideos()}
+        if model_type == "internvl":
+            for sign, text in _SIGNS.items():
+                setattr(parts.tokenizer, f"{sign}_token", text)
+                setattr(parts.tokenizer, f"{sign}_token_id", parts.tokenizer.convert_tokens_to_ids(text))
+        template = parts.chat_template
+        if model_type == "llava_onevision":  # the published one writes an answer otherwise than its prompt announces it
+            template = templates.INTERNVL.replace("<IMG_CONTEXT>", "<image>")
+        return getattr(transformers, name)(
+            image_processor=parts.image_processor, tokenizer=parts.tokenizer, chat_template=template, **settings
+        )
+
+    return make

@@ -1,22 +1,14 @@
 """Training data for other families: their own processors and chat templates; assistant text alone is learnt.
 
-The processors' parts for videos need torchvision, so a stand-in takes their place; images go the real way.
+Images go the real way, see the fixture ``family_processor``.
 """
 
 import pytest
-import transformers
 from PIL import Image
-from transformers.processing_utils import ProcessorMixin, VideosKwargs
 
 from fusionscope.data import Collator
 from fusionscope.errors import MissingDependencyError
 from fusionscope.lvlm import tiny
-
-
-class NoVideos:
-    valid_kwargs = VideosKwargs
-    model_input_names: tuple[str, ...] = ()
-    unused_input_names: tuple[str, ...] = ()
 
 
 def turns(*texts):
@@ -42,28 +34,12 @@ ROWS = [
 ]
 
 
-def processor(model_type):
-    parts = tiny.build(model_type)[1]
-    words = parts.tokenizer
-    common = {"image_processor": parts.image_processor, "tokenizer": words, "chat_template": parts.chat_template}
-    if model_type == "qwen2_5_vl":
-        return transformers.Qwen2_5_VLProcessor(video_processor=NoVideos(), **common)
-    if model_type == "internvl":
-        signs = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>", "video": "<video>"}
-        for name, sign in signs.items():
-            setattr(words, f"{name}_token", sign)
-            setattr(words, f"{name}_token_id", words.convert_tokens_to_ids(sign))
-        return transformers.InternVLProcessor(video_processor=NoVideos(), image_seq_length=4, **common)
-    return transformers.Idefics3Processor(image_seq_len=4, **common)
-
-
 @pytest.mark.parametrize(
     ("model_type", "end"),
     [("qwen2_5_vl", "<|im_end|>"), ("internvl", "<|im_end|>"), ("idefics3", "<end_of_utterance>")],
 )
-def test_other_families_learn_assistant_text_alone(model_type, end, monkeypatch):
-    monkeypatch.setattr(ProcessorMixin, "check_argument_for_proper_class", lambda *arguments, **settings: None)
-    model, whole = tiny.build(model_type)[0], processor(model_type)
+def test_other_families_learn_assistant_text_alone(model_type, end, family_processor):
+    model, whole = tiny.build(model_type)[0], family_processor(model_type)
     batch = Collator(whole, "chat", 4096)(ROWS)
     said = [whole.tokenizer.decode(row[row != -100]) for row in batch["labels"]]
     blank = " " if model_type == "idefics3" else ""

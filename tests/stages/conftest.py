@@ -54,9 +54,15 @@ def fit(tmp_path: Path):
     """Train a stage on the toy data; returns its trainer."""
 
     def run(
-        stage: L.LightningModule, *, n: int = 32, batch_size: int = 4, ckpt_path: str | None = None, **settings: Any
+        stage: L.LightningModule,
+        *,
+        n: int = 32,
+        batch_size: int = 4,
+        packing: bool = False,
+        ckpt_path: str | None = None,
+        **settings: Any,
     ):
-        data = LlavaDataModule(train=Toy(n), batch_size=batch_size, seed=3)
+        data = LlavaDataModule(train=Toy(n), batch_size=batch_size, packing=packing, seed=3)
         settings = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **settings}
         trainer = L.Trainer(
             accelerator="cpu",

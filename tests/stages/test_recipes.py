@@ -16,6 +16,7 @@ from fusionscope.cli.fit import FusionscopeCLI
 from fusionscope.cli.recipes import known_recipes
 from fusionscope.data import Collator
 from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm.packing import packed_rows
 from fusionscope.stages import base
 
 CONFIGS = Path(__file__).parent / "fixtures" / "configs"
@@ -102,6 +103,7 @@ def test_a_recipe_parses_and_builds_its_model(name, data_folder, monkeypatch):
     cli.model.configure_model()
     adapters = sum(p.numel() for key, p in cli.model.network.named_parameters() if ".lora_" in key)
     assert sum(p.numel() for p in cli.model.network.parameters()) - adapters == published
+    assert not packed_rows(cli.model.lvlm.adapter).one_row  # it can pack
     groups = {group["name"].removesuffix("_vectors"): 0 for group in cli.model.parameter_groups()}
     for group in cli.model.parameter_groups():
         groups[group["name"].removesuffix("_vectors")] += sum(p.numel() for p in group["params"])

@@ -9,10 +9,13 @@ from torch.utils.data import Dataset
 from fusionscope.data.collate import Collator
 from fusionscope.data.loader import CountingLoader, ResumableLoader, StreamLoader
 from fusionscope.data.marked import Filled, Filling
+from fusionscope.data.packing import Packing
 from fusionscope.data.sampler import ResumableBatchSampler
 from fusionscope.data.stream import LlavaStream, StreamedBatches
 from fusionscope.data.templates import TemplateName
 from fusionscope.errors import ConfigError, DataError
+from fusionscope.lvlm import LVLM
+from fusionscope.lvlm.packing import packed_rows
 
 
 class LlavaDataModule(L.LightningDataModule):
@@ -27,6 +30,10 @@ class LlavaDataModule(L.LightningDataModule):
         batch_size: Samples per process and micro-batch.
         validation_batch_size: The same for validation; ``batch_size`` by default.
         max_length: Longest sample in tokens.
+        packing: Lay the samples of a micro-batch side by side in the rows of the language model, none wider than
+            ``max_length`` (all in one row with flash attention), in place of padding each to the longest. Loss and
+            gradients stay the same; saved are the computations on padding (`fusionscope.data.packing`). Refused where
+            the model cannot keep samples of one row apart.
         pad_to_square: Pad images to squares first (LLaVA-1.5's stage 2).
         shuffle: Draw a new order for each epoch.
         seed: Seed of the order.
@@ -46,6 +53,7 @@ class LlavaDataModule(L.LightningDataModule):
         batch_size: int = 16,
         validation_batch_size: int | None = None,
         max_length: int = 2048,
+        packing: bool = False,
         pad_to_square: bool = False,
         shuffle: bool = True,
         seed: int = 0,
@@ -60,7 +68,7 @@ class LlavaDataModule(L.LightningDataModule):
         self.template, self.max_length, self.pad_to_square = template, max_length, pad_to_square
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size or batch_size
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
-        self.group_by_length, self.bad_images = group_by_length, bad_images
+        self.packing, self.group_by_length, self.bad_images = packing, group_by_length, bad_images
         self.num_workers, self.model = num_workers, model
         self.skipped: list[str] = []
         self._training: CountingLoader | None = None
@@ -98,9 +106,7 @@ class LlavaDataModule(L.LightningDataModule):
     def _loader(self, dataset: Any, batch_size: int, *, shuffle: bool, drop_last: bool) -> CountingLoader:
         rank = self.trainer.global_rank if self.trainer is not None else 0
         ranks = self.trainer.world_size if self.trainer is not None else 1
-        collate = Filling(
-            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=ranks > 1)
-        )
+        collate = self._collate(always_look=ranks > 1)
         if isinstance(dataset, LlavaStream):
             if shuffle and self.group_by_length:
                 raise ConfigError(
@@ -136,8 +142,23 @@ class LlavaDataModule(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
+    def _collate(self, always_look: bool) -> Filling | Packing:
+        collate = Filling(
+            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=always_look)
+        )
+        if not self.packing:
+            return collate
+        lvlm = self._lvlm()
+        if lvlm is None:
+            raise ConfigError(
+                "packing without a stage",
+                "whether samples may share a row is a question to its model",
+                "call trainer.fit(stage, datamodule=data), or set packing to false",
+            )
+        return Packing(collate, packed_rows(lvlm.adapter), self.max_length)
+
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Name the samples that were skipped, and stop when they are too many.
+        """Name the samples that were skipped, and stop when they are too many; place packed ones.
 
         Raises:
             DataError: More bad pictures than `bad_images`, on this process.
@@ -151,6 +172,9 @@ class LlavaDataModule(L.LightningDataModule):
                 f"bad_images={self.bad_images} are allowed",
                 "restore the files, or raise data.bad_images",
             )
+        lvlm = self._lvlm()
+        if self.packing and lvlm is not None:
+            batch["position_ids"] = lvlm.adapter.packed_positions(batch)
         return batch
 
     def processor(self) -> Any:
@@ -163,7 +187,7 @@ class LlavaDataModule(L.LightningDataModule):
             from fusionscope.lvlm.processor import load_processor
 
             return load_processor(self.model)
-        lvlm = getattr(getattr(self.trainer, "lightning_module", None), "lvlm", None)
+        lvlm = self._lvlm()
         if lvlm is None:
             raise ConfigError(
                 "the data module has no processor",
@@ -171,3 +195,7 @@ class LlavaDataModule(L.LightningDataModule):
                 "set data.model to a Hugging Face directory or hub name",
             )
         return lvlm.processor
+
+    def _lvlm(self) -> LVLM | None:
+        """The stage's model, where there is a stage."""
+        return getattr(getattr(self.trainer, "lightning_module", None), "lvlm", None)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fusionscope.errors import InputError, MissingDependencyError, UnknownNameError
 from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.packing import ImageInputs
 from fusionscope.lvlm.prompt import Chat
 
 Features = dict[str, Tensor]
@@ -93,6 +94,8 @@ class Adapter(ABC):
     image_enters: ClassVar[Literal["tokens", "cross-attention"]] = "tokens"
     prefix_shareable: ClassVar[bool] = True
     """Whether keys and values up to the end of the image are the same for every question that follows."""
+    packing: ClassVar[ImageInputs | str] = "its adapter doesn't say to which sample the inputs for images belong"
+    """How several samples share a row in training, or why they cannot."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model, processor
@@ -243,6 +246,14 @@ class Adapter(ABC):
     def positions(self, ids: Sequence[int], image: Features | None) -> Tensor:
         """Position ids of one whole sequence: [S], or [3, S] for multimodal rotary embeddings."""
         return torch.arange(len(ids))
+
+    def packed_positions(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Position ids of a packed batch as the model wants them.
+
+        Args:
+            inputs: The model's inputs; ``position_ids`` int64 [N, S] begin again at 0 with every sample.
+        """
+        return inputs["position_ids"]
 
     def image_embeddings(self, batch: Batch, like: Tensor) -> Tensor:
         """Embeddings [tokens, D] of all images of a batch, in the order of their tokens."""

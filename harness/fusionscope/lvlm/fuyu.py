@@ -14,6 +14,7 @@ from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module
 class FuyuAdapter(Adapter):
     """One token per patch, a newline token after every row of patches, then the start token and the text."""
 
+    packing = "patches find their places by indices that hold for one sample per row"
     image_text = "|SPEAKER|"
     image_apart = True
     default_template = (

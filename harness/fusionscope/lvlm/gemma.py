@@ -16,6 +16,7 @@ from fusionscope.lvlm.stream import StreamAdapter
 class Gemma3Adapter(StreamAdapter):
     """Gemma 3: tokens of one image see each other in both directions, all else is causal."""
 
+    packing = "tokens of an image see each other by token_type_ids, which training data don't carry"
     image_text = "<start_of_image>"
     image_frame = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n"
     image_mark = "<image_soft_token>"
@@ -45,6 +46,7 @@ class Gemma3Adapter(StreamAdapter):
 class PaliGemmaAdapter(StreamAdapter):
     """PaliGemma: image and question see each other in both directions, so no prefix can be shared."""
 
+    packing = "image and question see each other in both directions, which a packed row's causal mask doesn't allow"
     prefix_shareable = False
     caps_logits = True
     default_template = (

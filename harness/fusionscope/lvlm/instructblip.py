@@ -15,6 +15,7 @@ from fusionscope.lvlm.batch import Batch
 class InstructBlipAdapter(Adapter):
     """InstructBLIP over a Llama (Vicuna): image embeddings depend on the question, so no prefix can be shared."""
 
+    packing = "its Q-Former reads the question of each row, which must be that of a single sample"
     prefix_shareable = False
     image_reads_question = True
     image_apart = True

@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from fusionscope.errors import InputError
 from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
 from fusionscope.lvlm.capture import Capture
+from fusionscope.lvlm.packing import ImageInputs
 
 
 @register("llava")
 class LlavaAdapter(Adapter):
     """LLaVA-1.5 and what shares its class: CLIP or SigLIP tower, projector, decoder."""
+
+    packing = ImageInputs(per_image=("pixel_values",))
 
     @property
     def seeing_parts(self) -> Sequence[nn.Module]:

@@ -18,6 +18,7 @@ class MllamaAdapter(Adapter):
     an image the model leaves the layers out.
     """
 
+    packing = "the image enters by cross-attention, whose mask and tiles are laid out for one sample per row"
     image_text = "<|image|>"
     image_enters = "cross-attention"
     may_skip_layers = True

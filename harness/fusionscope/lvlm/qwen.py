@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fusionscope.lvlm.adapter import Features, register
 from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.packing import ImageInputs
 from fusionscope.lvlm.stream import StreamAdapter, flat
 
 
@@ -18,6 +20,7 @@ class QwenAdapter(StreamAdapter):
     image_text = "<|image_pad|>"
     tower, connector = "visual", ""
     kept = ("image_grid_thw",)
+    packing = ImageInputs(per_token=("pixel_values",), per_image=("image_grid_thw",))
 
     def positions(self, ids: Sequence[int], image: Features | None) -> Tensor:
         tokens = torch.tensor([ids])
@@ -28,6 +31,25 @@ class QwenAdapter(StreamAdapter):
             input_ids=tokens, mm_token_type_ids=here.int(), image_grid_thw=image["image_grid_thw"].cpu()
         )[0]
         return found[:, 0]
+
+    def packed_positions(self, inputs: dict[str, Tensor]) -> Tensor:
+        """[4, N, S]: the places in the text, which keep samples apart, and those in time, height and width."""
+        places_NS = inputs["position_ids"]
+        found = places_NS.expand(4, -1, -1).clone()
+        if "image_grid_thw" not in inputs:
+            return found
+        starts = (places_NS.flatten() == 0).nonzero().flatten()
+        samples = list(inputs["input_ids"].flatten().tensor_split(starts[1:].cpu()))
+        ids = pad_sequence(samples, batch_first=True)
+        real = pad_sequence([torch.ones_like(one) for one in samples], batch_first=True)
+        seen: Tensor = self.model.model.get_rope_index(
+            input_ids=ids,
+            mm_token_type_ids=(ids == self.image_token_id).int(),
+            image_grid_thw=inputs["image_grid_thw"],
+            attention_mask=real,
+        )[0]
+        found[1:] = seen[:, real.bool()].view(3, *places_NS.shape)
+        return found
 
     def shape_key(self, features: Features) -> tuple[int, ...]:
         return tuple(features["image_grid_thw"].flatten().tolist())

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+from fusionscope.lvlm.packing import ImageInputs
 
 
 class StreamAdapter(Adapter):
@@ -55,6 +56,8 @@ def flat(embeddings: Any) -> Tensor:
 class LlavaNextAdapter(StreamAdapter):
     """LLaVA-NeXT (1.6): tiles by resolution, unpadded, a newline embedding after every row."""
 
+    packing = ImageInputs(per_image=("pixel_values", "image_sizes"))
+
     @property
     def seeing_parts(self) -> Sequence[nn.Module]:
         return [*super().seeing_parts, _Leaf(self.model.model.image_newline)]
@@ -63,6 +66,8 @@ class LlavaNextAdapter(StreamAdapter):
 @register("llava_onevision")
 class LlavaOnevisionAdapter(LlavaNextAdapter):
     """LLaVA-OneVision: as LLaVA-NeXT, with pooling above nine tiles."""
+
+    packing = ImageInputs(per_image=("pixel_values", "image_sizes", "batch_num_images"))
 
 
 class _Leaf(nn.Module):
@@ -80,6 +85,7 @@ class InternVLAdapter(StreamAdapter):
     image_text = "<IMG_CONTEXT>"
     image_frame = "<img><IMG_CONTEXT></img>"
     layout_only = ("num_patches",)
+    packing = ImageInputs(per_token=("pixel_values",))
 
 
 @register("idefics3", "smolvlm")
@@ -88,6 +94,7 @@ class Idefics3Adapter(StreamAdapter):
 
     tower, connector = "vision_model", "connector"
     kept = layout_only = ("rows", "cols")
+    packing = ImageInputs(per_sample=("pixel_values", "pixel_attention_mask"))
 
     @property
     def text_model(self) -> Any:

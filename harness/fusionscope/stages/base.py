@@ -30,7 +30,7 @@ from fusionscope.stages.config import (
 from fusionscope.stages.distributed import barrier, gather, gathered, shard, total
 from fusionscope.stages.loading import load
 from fusionscope.stages.lora import add_adapters, merged_state_dict
-from fusionscope.stages.loss import NonFiniteLossError, summed_loss
+from fusionscope.stages.loss import NonFiniteLossError, summed_loss, tokens_seen
 from fusionscope.stages.parts import modules_of, parameters_by_part
 from fusionscope.stages.schedule import cosine_factor, warmup_steps
 
@@ -214,7 +214,7 @@ class VLMStage(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the micro-batch's token losses; its gradient is scaled before the update."""
         loss, tokens = summed_loss(self.network, batch)
-        sums = torch.stack((loss.detach(), tokens, batch["attention_mask"].sum().to(tokens.dtype)))
+        sums = torch.stack((loss.detach(), tokens, tokens_seen(batch)))
         self._sums = sums if self._sums is None else self._sums + sums
         return loss
 

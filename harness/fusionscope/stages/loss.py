@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import FusionscopeError
+from fusionscope.lvlm.packing import TOKENS
 
 IGNORE = -100
 
@@ -25,12 +26,12 @@ def summed_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor
 
     Args:
         model: A Hugging Face vision-language model.
-        batch: Model inputs and ``labels`` int64 [B, T], `IGNORE` where a token is not supervised.
+        batch: Model inputs and ``labels`` int64 [B, T], `IGNORE` where a token is not supervised; packed or padded.
 
     Returns:
         The sum in nats, a float32 scalar with gradient, and the number of supervised tokens, a float32 scalar.
     """
-    inputs: dict[str, Any] = {key: value for key, value in batch.items() if key != "labels"}
+    inputs: dict[str, Any] = {key: value for key, value in batch.items() if key not in ("labels", TOKENS)}
     targets_BT = batch["labels"][:, 1:]
     kept_P = (targets_BT != IGNORE).any(0).nonzero().flatten()
     targets_BP = targets_BT[:, kept_P]
@@ -42,3 +43,13 @@ def summed_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor
         logits_BPV.flatten(0, 1).float(), targets_BP.flatten(), ignore_index=IGNORE, reduction="sum"
     )
     return loss, (targets_BP != IGNORE).sum().to(torch.float32)
+
+
+def tokens_seen(batch: dict[str, Any]) -> Tensor:
+    """Tokens of a batch without padding, a float32 scalar.
+
+    Args:
+        batch: Model inputs, packed (`fusionscope.data.packing`) or padded.
+    """
+    seen: Tensor = batch[TOKENS] if TOKENS in batch else batch["attention_mask"].sum()
+    return seen.to(torch.float32)
