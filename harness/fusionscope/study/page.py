@@ -39,7 +39,8 @@ th { font-weight: 600; } ol.cites { padding-left: 20px; font-size: 13.5px; max-w
 @media print { body { padding: 0; max-width: none; font-size: 11px; } .scroll { overflow: visible; }
   h2, caption, thead { break-after: avoid; } tr { break-inside: avoid; } .cards { grid-template-columns: 1fr 1fr; }
   table { font-size: 8.5px; } th, td { padding: 3px 8px 3px 0; } th { white-space: normal; } }
-@media screen and (max-width: 700px) { figure.big { overflow-x: auto; } figure.big svg { width: 640px; max-width: none; } }
+@media screen and (max-width: 700px) { figure.big { overflow-x: auto; }
+  figure.big svg { width: 640px; max-width: none; } }
 """
 
 
