@@ -32,8 +32,8 @@ class LlavaDataModule(L.LightningDataModule):
         max_length: Longest sample in tokens.
         packing: Lay the samples of a micro-batch side by side in the rows of the language model, none wider than
             ``max_length`` (all in one row with flash attention), in place of padding each to the longest. Loss and
-            gradients stay the same; saved are the computations on padding (`fusionscope.data.packing`). Refused where
-            the model cannot keep samples of one row apart.
+            gradients stay the same; saved are the computations on padding (`fusionscope.data.packing`), of which
+            ``group_by_length`` leaves less. Refused where the model cannot keep samples of one row apart.
         pad_to_square: Pad images to squares first (LLaVA-1.5's stage 2).
         shuffle: Draw a new order for each epoch.
         seed: Seed of the order.
