@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fusionscope.pid.information import information_about_answer
+from fusionscope.pid.regularity import halves
 from fusionscope.pid.union import solve_union
 
 _SPLITS = 2
@@ -110,7 +111,7 @@ def _from_halves(
     found: list[dict[str, Tensor]] = []
     for _ in range(_SPLITS):
         images, questions = (
-            _halves(size, is_sampled, generator, p_LABK.device)
+            [half.to(p_LABK.device) for half in halves(size, is_sampled, generator)]
             for size, is_sampled in zip(p_LABK.shape[1:3], sampled, strict=True)
         )
         for some_images in images:
@@ -121,14 +122,6 @@ def _from_halves(
                 part = plug_in_joint(p * (w / _or_one(mass_L)[:, None, None])[..., None])
                 found.append({name: torch.where(mass_L > 0, part[name], whole[name]) for name in whole})
     return {name: torch.stack([part[name] for part in found]).mean(0) - whole[name] for name in whole}
-
-
-def _halves(n: int, is_sampled: bool, generator: torch.Generator, device: torch.device) -> list[Tensor]:
-    """Two random halves of an axis, or all of it; of an odd number, one is left out so that both are equal."""
-    if not is_sampled or n < 2:
-        return [torch.arange(n, device=device)]
-    order = torch.randperm(n, generator=generator).to(device)
-    return [order[: n // 2], order[n // 2 : 2 * (n // 2)]]
 
 
 def plug_in_joint(joint_LABK: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionscope.pid.bias import plug_in_bias
-from fusionscope.pid.inference import standard_errors, subsampled
+from fusionscope.pid.inference import halved, standard_errors
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.joint import TOLERANCE_BITS, decompose
 from fusionscope.pid.local import local_scores, with_atoms
@@ -39,9 +39,9 @@ def pid_crossed(
         conditionals: p(y | a, b), [..., A, B, K], any floating dtype.
         weights: Weights of the pairs [A, B] or [..., A, B], summing to 1, zeros allowed; uniform by default.
         standard_errors: Whether to add standard errors over the axes that are not enumerated, for
-            :func:`fusionscope.pid.confidence_intervals`, and the diagnostics ``nonregular`` (1 where a kink is within
-            reach), ``kink_ratio``, and for each atom ``nonregular_<atom>`` and ``slope_<atom>``
-            (:mod:`fusionscope.pid.regularity`).
+            :func:`fusionscope.pid.confidence_intervals`, and the diagnostics ``nonregular`` (1 where a kink concerns
+            any atom), ``bend``, ``kink_ratio``, and for each atom ``nonregular_<atom>`` and ``slope_<atom>``
+            (:mod:`fusionscope.pid.regularity`). With few units, plus or minus 1.96 of them is a little narrow.
         images_enumerated: The images are the whole population: no bias correction, no error on this axis.
         questions_enumerated: The same for the questions.
         bias_correction: Subtract the first-order plug-in bias of the sampled axes. The uncorrected values are in the
@@ -95,7 +95,7 @@ def _uncertainty(
     if not any(sampled):
         return errors, {}
     estimates = {name: x.detach() for name, x in result.atoms().items()}
-    errors, diagnostics = judge(estimates, errors, subsampled(p_LABK, w_LAB, scores, sampled))
+    diagnostics = judge(estimates, errors, halved(p_LABK, w_LAB, _informations(result), sampled))
     units = min(n for n, is_sampled in zip(w_LAB.shape[1:], sampled, strict=True) if is_sampled)
     return errors, {**diagnostics, "degrees_of_freedom": torch.full_like(errors["union"], max(1.0, units - 1.0))}
 

@@ -1,11 +1,11 @@
-"""Standard errors of crossed designs from influence functions, and subsamples to judge them by.
+"""Standard errors of crossed designs from influence functions, and halves to judge them by.
 
 The derivative of an information in the weight of a pair is its pointwise information (:mod:`fusionscope.pid.local`), so
 a standard error costs no solve. Pairs that share an image or a question are not independent: the variance is clustered
-both ways. Where that suffices, and what is added where it does not, is the matter of
+both ways. Where that suffices, and what is done where it does not, is the matter of
 :mod:`fusionscope.pid.regularity`.
 
-Shapes: L problems, R subsamples, A images, B questions, K answers.
+Shapes: L problems, R parts of the grid, A images, B questions, K answers.
 
 Reference:
     Cameron, Gelbach, Miller (2011), Robust inference with multiway clustering.
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.local import local_scores, with_atoms
-from fusionscope.pid.regularity import SHARE, SUBSAMPLE_TOLERANCE, SUBSAMPLES, Subsamples
+from fusionscope.pid.regularity import HALF_TOLERANCE, SPLITS, Halves, halves, pairs_of
 from fusionscope.pid.union import solve_union
 
-_MOST_NUMBERS = 2**22  # in the subsamples that are decomposed at once
+_MOST_NUMBERS = 2**22  # in the parts of the grid that are decomposed at once
 
 
 def standard_errors(scores: dict[str, Tensor], w_LAB: Tensor, sampled: tuple[bool, bool]) -> dict[str, Tensor]:
@@ -48,63 +48,66 @@ def _clustered(s_LAB: Tensor, w_LAB: Tensor, sampled: tuple[bool, bool]) -> Tens
     return torch.maximum(images + questions - pairs, torch.maximum(images, questions)).sqrt()
 
 
-def subsampled(p_LABK: Tensor, w_LAB: Tensor, scores: dict[str, Tensor], sampled: tuple[bool, bool]) -> Subsamples:
-    """Decomposes subsamples of the sampled axes, many at once.
+def halved(p_LABK: Tensor, w_LAB: Tensor, whole: dict[str, Tensor], sampled: tuple[bool, bool]) -> Halves:
+    """Decomposes random halves of the sampled axes, many at once.
+
+    Both axes are halved at once: of the four quarters of the grid, two across from each other are complementary.
 
     Args:
         p_LABK: p(y | a, b).
         w_LAB: Weights of the pairs, summing to 1.
-        scores: Pointwise informations of the whole, nats [L, A, B].
+        whole: The four informations of the whole, nats [L].
         sampled: Whether the images, and the questions, are a sample.
     """
-    generator = torch.Generator().manual_seed(p_LABK.shape[1])
-    sizes = p_LABK.shape[1:3]
-    picks = [
-        [_draw(n, s, generator).to(p_LABK.device) for n, s in zip(sizes, sampled, strict=True)]
-        for _ in range(SUBSAMPLES)
-    ]
+    picks = _complementary(p_LABK, sampled)
     at_once = max(1, _MOST_NUMBERS // (len(p_LABK) * len(picks[0][0]) * len(picks[0][1]) * p_LABK.shape[3]))
     parts = [
-        _decompose_some(p_LABK, w_LAB, scores, picks[i : i + at_once], sampled) for i in range(0, SUBSAMPLES, at_once)
+        _decompose_some(p_LABK, w_LAB, whole, picks[i : i + at_once], sampled) for i in range(0, len(picks), at_once)
     ]
-    values, predicted, errors = (
-        {name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(3)
-    )
-    return Subsamples(values=values, predicted=predicted, errors=errors)
+    values, errors = ({name: pairs_of([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(2))
+    return Halves(whole=_bits(whole), values=values, errors=errors)
 
 
-def _draw(n: int, is_sampled: bool, generator: torch.Generator) -> Tensor:
-    if not is_sampled:
-        return torch.arange(n)
-    return torch.randint(n, (max(2, round(SHARE * n)),), generator=generator)
+def _complementary(p_LABK: Tensor, sampled: tuple[bool, bool]) -> list[tuple[Tensor, Tensor]]:
+    """Images and questions of parts of the grid; each two that follow one another are complementary."""
+    generator = torch.Generator().manual_seed(p_LABK.shape[1])
+    picks: list[tuple[Tensor, Tensor]] = []
+    for _ in range(SPLITS):
+        images, questions = (
+            [half.to(p_LABK.device) for half in halves(n, is_sampled, generator)]
+            for n, is_sampled in zip(p_LABK.shape[1:3], sampled, strict=True)
+        )
+        picks += [(images[0], questions[0]), (images[-1], questions[-1])]
+    return picks
 
 
 def _decompose_some(
     p_LABK: Tensor,
     w_LAB: Tensor,
-    scores: dict[str, Tensor],
-    picks: list[list[Tensor]],
+    whole: dict[str, Tensor],
+    picks: list[tuple[Tensor, Tensor]],
     sampled: tuple[bool, bool],
-) -> tuple[dict[str, Tensor], ...]:
-    """Values, predictions and standard errors of some subsamples, bits [R, L] each."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Values and standard errors of some parts of the grid, bits [R, L] each; those of the whole where all weigh 0."""
 
     def drawn(x: Tensor) -> Tensor:
         return torch.cat([x.index_select(1, a).index_select(2, b) for a, b in picks])
 
     p, w = drawn(p_LABK), drawn(w_LAB)
-    w = w / w.sum((1, 2), keepdim=True).clamp(min=1e-300)
+    mass = w.sum((1, 2))
+    w = w / mass.clamp(min=1e-300)[:, None, None]
     joint = p * w[..., None]
-    union = solve_union(joint.sum(2), joint.sum(1), SUBSAMPLE_TOLERANCE)
-    own = local_scores(p, joint, union)
-    predicted = {name: (w * drawn(s_LAB)).sum((1, 2)) for name, s_LAB in scores.items()}
-    values = {name: (w * s).sum((1, 2)) for name, s in own.items()} | {"union": union.value_L}
-    errors = standard_errors(own, w, sampled)
+    union = solve_union(joint.sum(2), joint.sum(1), HALF_TOLERANCE)
+    scores = local_scores(p, joint, union)
+    found = {name: (w * s).sum((1, 2)) for name, s in scores.items()} | {"union": union.value_L}
+    found = {name: torch.where(mass > 0, x, whole[name].repeat(len(picks))) for name, x in found.items()}
+    errors = standard_errors(scores, w, sampled)
+    values, errors = ({n: x.view(len(picks), -1) for n, x in some.items()} for some in (_bits(found), errors))
+    return values, errors
 
-    def by_subsample(found: dict[str, Tensor], scale: float = 1.0) -> dict[str, Tensor]:
-        return {name: (scale * x).view(len(picks), -1) for name, x in found.items()}
 
-    bits = (by_subsample(with_atoms(x), NATS_TO_BITS) for x in (values, predicted))
-    return *bits, by_subsample(errors)
+def _bits(informations: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: NATS_TO_BITS * x for name, x in with_atoms(informations).items()}
 
 
 def resample(

@@ -13,12 +13,13 @@ from fusionscope.pid.result import ATOMS, PIDResult
 def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tuple[Tensor, Tensor]]:
     """Confidence intervals of all atoms, bits.
 
-    A quantile of Student's t for the smaller number of units; asymmetric where the standard error changes with the
-    atom: ``s(x) = s + slope (x - estimate)``. Where an atom is flagged ``nonregular_<atom>`` (a kink within reach, or a
-    vanishing influence function) each end is the wider of the symmetric and the asymmetric one: the coverage is then
-    measured, not derived (tools/check_pid.py). A standard error counts as at least 3e-4 bits, the resolution of the
-    subsamples that it is judged by; the bias of paired samples, which is not taken from their atoms, is taken from the
-    ends.
+    A quantile of Student's t for the smaller number of units, on a scale on which the standard error does not change
+    with the atom: where ``s(x) = s + slope (x - estimate)``, that is the logarithm of ``s(x)``. Where an atom is
+    flagged ``nonregular_<atom>`` (a kink within reach, or a vanishing influence function) the bend is added to the
+    standard error, and each end is the wider of the symmetric one and that where ``x`` is as many ``s(x)`` away: the
+    coverage is then measured, not derived (tools/check_pid.py). A standard error counts as at least 3e-4 bits, the
+    resolution of the halves that it is judged by; the bias of paired samples, which is not taken from their atoms, is
+    taken from the ends.
 
     Args:
         result: With standard errors.
@@ -50,14 +51,24 @@ def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tu
 def _interval(result: PIDResult, name: str, z: float) -> tuple[Tensor, Tensor]:
     error = result.standard_errors[name].clamp(min=DEGENERATE)
     zero = torch.zeros_like(error)
-    estimate = getattr(result, name) - result.diagnostics.get(f"plug_in_bias_{name}", zero)
-    degrees = result.diagnostics.get("degrees_of_freedom", torch.full_like(error, torch.inf))
+    of = {key: result.diagnostics.get(key, zero) for key in ("bend", f"nonregular_{name}", f"plug_in_bias_{name}")}
+    estimate = getattr(result, name) - of[f"plug_in_bias_{name}"]
+    t = _student(z, result.diagnostics.get("degrees_of_freedom", torch.full_like(error, torch.inf)))
     slope = result.diagnostics.get(f"slope_{name}", zero)
-    nonregular = result.diagnostics.get(f"nonregular_{name}", zero) > 0
-    t = _student(z, degrees)
-    down, up = (t / (1 + sign * t * slope).clamp(min=0.2) for sign in (1, -1))
-    down, up = (torch.where(nonregular, torch.maximum(side, t), side) for side in (down, up))
+    nonregular = of[f"nonregular_{name}"] > 0
+    error = torch.where(nonregular, torch.hypot(error, of["bend"]), error)
+    down, up = (torch.where(nonregular, _wider(t, sign * slope), _regular(t, sign * slope)) for sign in (-1, 1))
     return estimate - down * error, estimate + up * error
+
+
+def _regular(t: Tensor, slope: Tensor) -> Tensor:
+    """Standard errors to the end towards which they grow by ``slope``; half of it is for the mean of the estimate."""
+    curved = torch.where(slope.abs() > 1e-6, slope, torch.full_like(slope, 1e-6))
+    return torch.expm1(t * curved) / curved + 0.5 * slope
+
+
+def _wider(t: Tensor, slope: Tensor) -> Tensor:
+    return torch.maximum(t, t / (1 - t * slope).clamp(min=0.2))
 
 
 def _student(z: float, degrees: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from fusionscope.pid.information import NATS_TO_BITS, xlogx
 from fusionscope.pid.joint import TOLERANCE_BITS, from_informations
 from fusionscope.pid.result import ATOMS, PIDResult
 from fusionscope.pid.sample_inference import sample_uncertainty
+from fusionscope.pid.ties import distinct
 from fusionscope.pid.tilt import consistent_masses, tilt
 from fusionscope.pid.union import solve_union, solve_union_of_points
 from fusionscope.pid.validate import check_same_shape, check_simplex, check_weights
@@ -62,8 +63,9 @@ def pid_from_posteriors(
             (over the cap) or, in faithful mode, 3 (an answer without mass, which is also warned about).
         standard_errors: Whether to add standard errors over samples, and the same diagnostics as
             :func:`fusionscope.pid.pid_crossed`.
-        tolerance: Certified width of the union information, bits; by default 1e-6 up to 64 samples or with two
-            answers, 0.02 with more (samples are then merged into 256 cells; the estimate is better than the width).
+        tolerance: Certified width of the union information, bits; by default 1e-6 with two answers, or up to 64
+            samples or different posteriors of each source, 0.02 with more (samples are then merged into 256 cells; the
+            estimate is better than the width).
 
     Returns:
         The atoms in bits, differentiable in all three posteriors. Redundancy and the unique atoms are at least minus
@@ -125,8 +127,7 @@ def _decompose(
         unsolved_L = torch.where(found1 & found2, 2 * over_L, torch.ones_like(over_L))
         mass1, mass2 = vision_LNK * w_LN[..., None], language_LNK * w_LN[..., None]
     mass1, mass2 = consistent_masses(*(_or_independent(m, w_LN, py_LK, unsolved_L > 0) for m in (mass1, mass2)))
-    direct = joint_LNK.shape[1] <= DIRECT_POINTS or joint_LNK.shape[2] == 2
-    if direct:
+    if joint_LNK.shape[2] == 2 or all(_few(mass) for mass in (mass1, mass2)):
         union = solve_union(mass1, mass2, (tolerance or TOLERANCE_BITS) / NATS_TO_BITS)
     else:
         union = solve_union_of_points(mass1, mass2, (tolerance or POINTS_TOLERANCE_BITS) / NATS_TO_BITS)
@@ -141,6 +142,11 @@ def _decompose(
         diagnostics |= more
     result = replace(result, standard_errors=errors, diagnostics={**result.diagnostics, **diagnostics})
     return _without(result, unsolved_L > 0)
+
+
+def _few(mass_LNK: Tensor) -> bool:
+    """Whether a source has few enough points, or distinct ones, for the solver without cells."""
+    return mass_LNK.shape[1] <= DIRECT_POINTS or distinct(mass_LNK.detach())[1] <= DIRECT_POINTS
 
 
 def _mismatch(sources: tuple[Tensor, Tensor], w_LN: Tensor, py_LK: Tensor) -> dict[str, Tensor]:

@@ -1,17 +1,29 @@
 """Where influence functions suffice for an interval, and what to do where they do not.
 
-Subsamples of the units are decomposed anew and compared with what the influence functions predict. Two things are read
-from them. First the kink: near equal channels the unique atoms bend (one of them is 0 on one side), and what they bend
-by varies like the estimate itself. Every atom is a sum of informations, which do not bend, and of either unique atom;
-the straighter one counts, so that a source that dominates is regular. The bend is added to the standard errors. Second
-the slope: how a standard error grows with its atom (information is quadratic in small effects), which makes intervals
-asymmetric.
+The units are split into random halves, and both halves decomposed. A half is as far from the whole as the whole is
+from the truth, in distribution, and its complement as far in the other direction: half their difference is odd in that
+perturbation, and their mean, less the whole, is even: the curve and the kink, at the very scale of the sampling error,
+without what is linear. Three things are read from the halves:
 
-Shapes: L problems, R subsamples.
+* the bend, the spread of the even part. Every atom is a sum of informations, which do not kink, and of either unique
+  atom; the straighter one counts, so that a source that dominates is regular;
+* the bias, its mean;
+* the slope: how a standard error grows with its atom (information is quadratic in small effects), which makes intervals
+  asymmetric.
+
+A kink is within reach, too, where a unique atom that varies is less than three of its standard errors from 0: on the
+other side it would be 0. It concerns the atoms whose standard error is not large against that of the unique atom.
+
+Both tests are consistent: where the dual is unique modulo its gauge, and no unique atom is 0, the flags vanish as the
+units become many; at equal channels they do not. Near 0, flags depend on the draw: of draws of which most are flagged
+the others are a selection, and their intervals hold less well (tools/check_pid.py).
+
+Shapes: L problems, R splits, 2 halves.
 
 Reference:
-    Fang, Santos (2019), Inference on directionally differentiable functions; Tibshirani (1988), Variance stabilization
-    and the bootstrap.
+    McCarthy (1969), Pseudo-replication: half samples; Efron (1979), Bootstrap methods, section 4 (complementary
+    halves); Fang, Santos (2019), Inference on directionally differentiable functions; Tibshirani (1988), Variance
+    stabilization and the bootstrap.
 """
 
 from dataclasses import dataclass
@@ -21,71 +33,87 @@ from torch import Tensor
 
 from fusionscope.pid.result import ATOMS
 
-SHARE = 0.25  # of the units in a subsample: perturbs by twice the sampling error, so a kink within reach of it is seen
-SUBSAMPLES = 16
-SUBSAMPLE_TOLERANCE = 2e-4  # nats
-_NONREGULAR_AT = 0.3  # bend of an atom in units of its standard error; tools/check_pid.py shows the calibration
-_REACH = 3.0  # standard errors from 0 within which a unique atom is near a kink
+SPLITS = 8
+HALF_TOLERANCE = 2e-4  # nats
 DEGENERATE = 3e-4  # bits: under it a standard error is the solver's gap and second-order terms
-_STEEPEST = 0.3  # a slope from few subsamples is cut off here, where it widens one side to 2.4 times
+_REACH = 3.0  # standard errors from 0 within which a unique atom is near a kink
+_CONCERNS = 0.35  # a kink of this size, in standard errors of an atom, concerns it; tools/check_pid.py: calibration
+_MOST_BENT = 0.6  # bend of an atom in its standard errors beyond which they do not describe it
+_STEEPEST = 0.3  # a slope from few halves is cut off here, where it moves an interval by two thirds of its half width
 _UNIQUE = ("unique_vision", "unique_language")
-_BENDING = (*ATOMS, "union")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subsamples:
-    """What decomposing subsamples tells, bits, by name of atom and information.
+class Halves:
+    """What decomposing complementary halves tells, bits, by name of atom and information.
 
     Args:
-        values: Estimates ``[R, L]``.
-        predicted: The influence functions' means over the subsample ``[R, L]``.
-        errors: Standard errors of the estimates, from the subsample alone ``[R, L]``.
+        whole: The estimates from all units ``[L]``.
+        values: Those of the halves ``[R, 2, L]``.
+        errors: Standard errors of those, from the half alone ``[R, 2, L]``.
     """
 
+    whole: dict[str, Tensor]
     values: dict[str, Tensor]
-    predicted: dict[str, Tensor]
     errors: dict[str, Tensor]
 
+    def even(self, name: str) -> Tensor:
+        """What the mean of two complementary halves exceeds the whole by ``[R, L]``."""
+        return self.values[name].mean(1) - self.whole[name]
 
-def judge(
-    estimates: dict[str, Tensor], errors: dict[str, Tensor], subsamples: Subsamples
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Standard errors with the bend, and the diagnostics.
+
+def halves(n: int, is_sampled: bool, generator: torch.Generator) -> list[Tensor]:
+    """Two random halves of an axis, or all of it; of an odd number, one is left out so that both are equal."""
+    if not is_sampled or n < 2:
+        return [torch.arange(n)]
+    order = torch.randperm(n, generator=generator)
+    return [order[: n // 2], order[n // 2 : 2 * (n // 2)]]
+
+
+def pairs_of(parts: list[Tensor]) -> Tensor:
+    """What was found for half after half, ``[r, L]`` at a time, by split and half ``[R, 2, L]``."""
+    found = torch.cat(parts)
+    return found.view(-1, 2, found.shape[-1])
+
+
+def judge(estimates: dict[str, Tensor], errors: dict[str, Tensor], split: Halves) -> dict[str, Tensor]:
+    """The diagnostics of a kink.
 
     Args:
         estimates: Plug-in atoms, bits [L].
         errors: Standard errors from the influence functions, bits [L].
-        subsamples: Of the same problems.
+        split: Halves of the same problems.
 
     Returns:
-        Standard errors; and ``kink_ratio``, ``nonregular``, and for each atom ``nonregular_<atom>`` (1 where a kink is
-        within reach, or the influence function vanishes) and ``slope_<atom>``.
+        ``bend`` (bits), ``kink_ratio`` (bend in standard errors of the union), ``nonregular`` (1 where a kink concerns
+        any atom that varies), and for each atom ``nonregular_<atom>`` (1 where a kink concerns it, or its influence
+        function vanishes) and ``slope_<atom>``.
     """
-    excess = [(subsamples.values[name] - subsamples.predicted[name]).std(0) for name in _UNIQUE]
-    near_L, apart_L = torch.zeros_like(excess[0], dtype=torch.bool), torch.ones_like(excess[0], dtype=torch.bool)
+    bend_L = torch.minimum(*(split.even(name).std(0) for name in _UNIQUE))
+    near_L = torch.zeros_like(bend_L)
     for name in _UNIQUE:
-        varies_L, clear_L = errors[name] > DEGENERATE, estimates[name] > _REACH * errors[name]
-        near_L, apart_L = near_L | (varies_L & ~clear_L), apart_L & varies_L & clear_L
-    # A kink bends by as much as the sampling error, a curve by its square: with both sources well clear of a kink only
-    # the curve is left.
-    bend_L = torch.where(apart_L, SHARE, SHARE**0.5) * torch.minimum(*excess)
-    ratio_L = bend_L / errors["union"].clamp(min=DEGENERATE)
-    diagnostics = {"kink_ratio": ratio_L, "nonregular": (near_L | (ratio_L > _NONREGULAR_AT)).double()}
+        within_L = estimates[name] < _REACH * errors[name]
+        near_L = torch.where(within_L, torch.maximum(near_L, errors[name]), near_L)
+    found = {"bend": bend_L, "kink_ratio": bend_L / errors["union"].clamp(min=DEGENERATE)}
+    any_L = torch.zeros_like(bend_L, dtype=torch.bool)
     for name in ATOMS:
-        bent_L = bend_L > _NONREGULAR_AT * errors[name]
-        diagnostics[f"nonregular_{name}"] = (near_L | bent_L | (errors[name] < DEGENERATE)).double()
-        diagnostics[f"slope_{name}"] = _slope(subsamples.values[name], subsamples.errors[name])
-    widened = {name: torch.hypot(x, bend_L) if name in _BENDING else x for name, x in errors.items()}
-    return widened, diagnostics
+        error_L = errors[name].clamp(min=DEGENERATE)
+        vanishes_L = errors[name] < DEGENERATE
+        kinked_L = (near_L > _CONCERNS * error_L) | (bend_L > _MOST_BENT * error_L)
+        any_L = any_L | (kinked_L & ~vanishes_L)
+        found[f"nonregular_{name}"] = (kinked_L | vanishes_L).double()
+        found[f"slope_{name}"] = _slope(split.values[name], split.errors[name])
+    return {**found, "nonregular": any_L.double()}
 
 
-def plug_in_bias(subsamples: Subsamples) -> dict[str, Tensor]:
-    """Bias of the atoms, bits [L]: what subsamples exceed their prediction by shrinks with the number of units."""
-    return {name: SHARE * (subsamples.values[name] - subsamples.predicted[name]).mean(0) for name in ATOMS}
+def plug_in_bias(split: Halves) -> dict[str, Tensor]:
+    """Bias of the atoms, bits [L]: a half is biased twice as much as the whole."""
+    return {name: split.even(name).mean(0) for name in ATOMS}
 
 
-def _slope(values_RL: Tensor, errors_RL: Tensor) -> Tensor:
-    """Regression of the standard error on the estimate, at the scale of the whole sample."""
-    centred_RL = values_RL - values_RL.mean(0)
-    slope_L = SHARE**0.5 * (centred_RL * errors_RL).sum(0) / (centred_RL**2).sum(0).clamp(min=1e-12)
+def _slope(values_R2L: Tensor, errors_R2L: Tensor) -> Tensor:
+    """Regression of the standard error on the estimate, from the odd parts, at the scale of the whole sample."""
+    odd_RL = values_R2L[:, 0] - values_R2L[:, 1]
+    odd_error_RL = 0.5**0.5 * (errors_R2L[:, 0] - errors_R2L[:, 1])
+    slope_L = (odd_RL * odd_error_RL).sum(0) / (odd_RL**2).sum(0).clamp(min=1e-12)
     return slope_L.clamp(-_STEEPEST, _STEEPEST)

@@ -1,14 +1,14 @@
-"""Standard errors over samples of paired posteriors, and subsamples to judge them by.
+"""Standard errors over samples of paired posteriors, and halves to judge them by.
 
 The influence of a sample on the union information is ``t1 (f - u1) + t2 (g - u2) + t (u1 + u2 - log p(y))``:
 reweighting one sample moves the marginals of the two sources apart, the tilt that brings them back moves every
 posterior, and to first order that is what u does: the regression of the potentials on the answer within samples. It
 also fixes the gauge.
 
-With more than two answers and many samples, subsamples are decomposed on sources merged into a few cells: a kink
+With more than two answers and many samples, halves are decomposed on sources merged into a few cells: a kink
 (channels that are nearly equal) stays one, at a cost that stays small.
 
-Shapes: L problems, R subsamples, N samples, M cells, K answers.
+Shapes: L problems, R splits, N samples, M cells, K answers.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from torch import Tensor
 from fusionscope.pid.cells import merge, pool
 from fusionscope.pid.information import NATS_TO_BITS, information_about_answer, log_ratio
 from fusionscope.pid.local import with_atoms
-from fusionscope.pid.regularity import SHARE, SUBSAMPLE_TOLERANCE, SUBSAMPLES, Subsamples, judge, plug_in_bias
+from fusionscope.pid.regularity import HALF_TOLERANCE, SPLITS, Halves, halves, judge, pairs_of, plug_in_bias
 from fusionscope.pid.tilt import consistent_masses, tilt
 from fusionscope.pid.union import Union, solve_union
 
@@ -67,13 +67,13 @@ def sample_uncertainty(
         estimates: The atoms, bits [L].
     """
     errors = _errors(sample_scores(joint_LNK, vision_LNK, language_LNK, w_LN, union), w_LN)
-    n, k = joint_LNK.shape[1:]
-    of_cells = n > _MOST_POINTS and k > 2
+    of_cells = joint_LNK.shape[1] > _MOST_POINTS and joint_LNK.shape[2] > 2
     sources = tuple(_coarse(rows, w_LN) if of_cells else _own(rows) for rows in (vision_LNK, language_LNK))
-    subsamples = _subsampled(sources, joint_LNK, w_LN)
-    errors, diagnostics = judge(estimates, errors, subsamples)
-    diagnostics |= {f"plug_in_bias_{name}": bias for name, bias in plug_in_bias(subsamples).items()}
-    return errors, {**diagnostics, "degrees_of_freedom": torch.full_like(errors["union"], max(1.0, n - 1.0))}
+    split = _halved(sources, joint_LNK, w_LN)
+    diagnostics = judge(estimates, errors, split)
+    diagnostics |= {f"plug_in_bias_{name}": bias for name, bias in plug_in_bias(split).items()}
+    degrees = max(1.0, joint_LNK.shape[1] - 1.0)
+    return errors, {**diagnostics, "degrees_of_freedom": torch.full_like(errors["union"], degrees)}
 
 
 def _coarse(rows_LNK: Tensor, w_LN: Tensor) -> _Cells:
@@ -83,26 +83,26 @@ def _coarse(rows_LNK: Tensor, w_LN: Tensor) -> _Cells:
     return _Cells(rows_LMK=torch.where(total_LM1 > 0, mass_LMK / total_LM1.clamp(min=1e-300), empty), of_LN=of_LN)
 
 
-def _subsampled(sources: tuple[_Cells, ...], joint_LNK: Tensor, w_LN: Tensor) -> Subsamples:
-    """Subsamples of the samples, each tilted anew, against the influence of the samples on the same cells."""
+def _halved(sources: tuple[_Cells, ...], joint_LNK: Tensor, w_LN: Tensor) -> Halves:
+    """Random halves of the samples, each tilted anew, and the whole on the same cells."""
     n = joint_LNK.shape[1]
-    whole_scores, whole = _solved(sources, joint_LNK, w_LN)
-    # Influences are known up to a constant; their mean over the whole is to be the whole's value.
-    levels = {name: whole[name] - (w_LN * s_LN).sum(1) for name, s_LN in whole_scores.items()}
     generator = torch.Generator().manual_seed(n)
-    values, predicted, errors = [], [], []
-    for _ in range(SUBSAMPLES):
-        draws = torch.randint(n, (max(2, round(SHARE * n)),), generator=generator).to(w_LN.device)
-        w = w_LN[:, draws] / w_LN[:, draws].sum(1, keepdim=True)
-        scores, found = _solved(tuple(source.some(draws) for source in sources), joint_LNK[:, draws], w)
-        values.append(found)
-        errors.append(_errors(scores, w))
-        predicted.append({name: levels[name] + (w * s_LN[:, draws]).sum(1) for name, s_LN in whole_scores.items()})
-    return Subsamples(
-        values=_stacked([with_atoms(x) for x in values], NATS_TO_BITS),
-        predicted=_stacked([with_atoms(x) for x in predicted], NATS_TO_BITS),
-        errors=_stacked(errors),
+    values, errors = [], []
+    for _ in range(SPLITS):
+        both = halves(n, True, generator)
+        for half in (both[0], both[-1]):
+            kept = half.to(w_LN.device)
+            mass_L1 = w_LN[:, kept].sum(1, keepdim=True)
+            w = torch.where(mass_L1 > 0, w_LN[:, kept] / mass_L1.clamp(min=1e-300), 1.0 / len(kept))
+            scores, found = _solved(tuple(source.some(kept) for source in sources), joint_LNK[:, kept], w)
+            values.append(found)
+            errors.append(_errors(scores, w))
+    whole = {name: NATS_TO_BITS * x for name, x in with_atoms(_solved(sources, joint_LNK, w_LN)[1]).items()}
+    bits = [{name: NATS_TO_BITS * x for name, x in with_atoms(found).items()} for found in values]
+    values_of, errors_of = (
+        {name: pairs_of([x[name][None] for x in some]) for name in whole} for some in (bits, errors)
     )
+    return Halves(whole=whole, values=values_of, errors=errors_of)
 
 
 def _solved(
@@ -116,7 +116,7 @@ def _solved(
         rows_LMK = tilt(source.rows_LMK, mass_LM, py_LK)[0]
         masses.append(rows_LMK * mass_LM[..., None])
         rows.append(source.by_sample(rows_LMK))
-    union = solve_union(*consistent_masses(*masses), SUBSAMPLE_TOLERANCE)
+    union = solve_union(*consistent_masses(*masses), HALF_TOLERANCE)
     of_samples = replace(union, f_LAK=sources[0].by_sample(union.f_LAK), g_LBK=sources[1].by_sample(union.g_LBK))
     values = {
         "information_vision": information_about_answer(masses[0]),
@@ -129,10 +129,6 @@ def _solved(
 
 def _errors(scores: dict[str, Tensor], w_LN: Tensor) -> dict[str, Tensor]:
     return {name: NATS_TO_BITS * _error(s_LN, w_LN) for name, s_LN in with_atoms(scores).items()}
-
-
-def _stacked(found: list[dict[str, Tensor]], scale: float = 1.0) -> dict[str, Tensor]:
-    return {name: scale * torch.stack([x[name] for x in found]) for name in found[0]}
 
 
 def sample_scores(

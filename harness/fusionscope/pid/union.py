@@ -14,6 +14,7 @@ from torch import Tensor
 from fusionscope.pid.information import entropy
 from fusionscope.pid.interior_point import solve_many_answers
 from fusionscope.pid.many_points import solve_many_points
+from fusionscope.pid.ties import on_distinct_points
 from fusionscope.pid.two_answers import solve_two_answers
 
 _SHARE = 0.15  # of the width asked for that solving the cells may take; merging takes the rest
@@ -123,7 +124,9 @@ def _solve(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int
         lower, f, g = solve_two_answers(p1, p2)
         upper, iterations = lower.clone(), none
     else:
-        lower, upper, f, g, iterations = _in_chunks(p1, p2, tolerance, max_iterations)
+        lower, upper, f, g, iterations = on_distinct_points(
+            p1, p2, lambda first, second: _in_chunks(first, second, tolerance, max_iterations)
+        )
     f_LAK[..., answers], g_LBK[..., answers] = f, g
     return 0.5 * (lower + upper), lower, upper, f_LAK, g_LBK, iterations
 
