@@ -1,23 +1,25 @@
 """Our stage against a bare PyTorch loop and transformers' Trainer, and what PID monitoring adds.
 
     python tools/bench_train.py [--rounds 6] [--steps 8] [--batch-size 16] [--device cpu] [--out FILE]
-    python tools/bench_train.py --flops          # the recipe llava15_7b's schedule, counted; runs no model
+    python tools/bench_train.py --only flops     # the recipe llava15_7b's schedule, counted; runs no model
+    python tools/bench_train.py --only long      # a long run of the sandbox's stage 2 with that schedule, measured
+    python tools/bench_train.py --only 7b --shape tiny    # the GPU part's logic, on a miniature
 
 1. Step time and tokens per second on the same model, batches and optimizer. The three ways take turns in one process,
    a round each, and ratios are taken within a round, so that a machine whose load drifts drags all of them; the median
    ratio and its quartiles are printed. Collating is done beforehand: what is compared is the step.
 2. What one PIDCallback probe costs, in seconds, in tokens and in steps of training.
-3. Floating point operations of the recipe llava15_7b with its schedule, probes and training, from the sizes alone.
-4. With a GPU: LLaVA-1.5-7B's shape with random weights, projector alone and LoRA: step time, model FLOPs utilisation
-   (of --peak-tflops) and memory.
-
-Operations are counted as 2 N per token forward, 2 N more for gradients of activations, 2 N more for those of trained
-weights, and 2 N where layers are recomputed (gradient checkpointing), N being the decoder's parameters; attention adds
-4 L D per pair of tokens, which at these lengths is a few per cent, and is counted.
+3. Floating point operations of the recipe llava15_7b with its schedule, probes and training (bench_flops.py).
+4. A long run of the sandbox's stage 2 with PIDCallback, on the schedule, the number of steps and the size of task of
+   llava15_7b/2_instruct: what the probes took of it, by the clock. (The recipe `sandbox` itself probes far more often
+   than is needed to see a run, to have every point of its curves checked.)
+5. With a GPU: LLaVA-1.5-7B's shape with random weights, projector alone and LoRA: step time, utilisation, memory, and
+   how far they are from what operations and bytes allow (bench_7b.py).
 """
 
 import argparse
 import logging
+import os
 import statistics
 import tempfile
 import time
@@ -28,17 +30,20 @@ from typing import Any
 
 import lightning as L
 import torch
+from bench_7b import seven_b
+from bench_flops import flops, schedule_of
 from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
-from fusionscope.callbacks.schedule import Schedule
+from fusionscope.callbacks import PIDCallback
 from fusionscope.data import Collator, load_task
 from fusionscope.lvlm import LVLM
 from fusionscope.probe import probe
-from fusionscope.stages import LoraSettings, PartConfig, VisualInstructionTuning
+from fusionscope.stages import PartConfig, VisualInstructionTuning
 
 RATE = 1e-4
 FULL = PartConfig(tune="full", lr=RATE)
+LEARNT = PartConfig(tune="full", lr=1e-3)
 
 
 class Clock(L.Callback):
@@ -194,144 +199,32 @@ def overhead(model: str, options: argparse.Namespace, step: float) -> Iterator[s
     )
 
 
-def decoder_flops(tokens: int, length: int, *, size: dict[str, int], passes: float) -> float:
-    """Operations of some tokens in sequences of some length; ``passes`` in units of one forward pass."""
-    per_token = 2 * size["parameters"] + 2 * size["layers"] * size["width"] * length  # causal: half of 4 L D T
-    return float(tokens) * per_token * passes
+def long(options: argparse.Namespace) -> Iterator[str]:
+    """Train the sandbox's model for as many steps as the recipe of LLaVA-1.5-7B has, probing when that one does."""
+    from fusionscope.sandbox import Instructions
+    from fusionscope.sandbox.model import write
 
-
-LLAVA_7B = {"parameters": 6_738_939_904, "layers": 32, "width": 4096, "vision": 303_507_456, "image_tokens": 576}
-
-
-def schedule_of(recipe: str) -> tuple[Schedule, dict[str, Any]]:
-    import yaml
-
-    from fusionscope.cli.recipes import known_recipes
-
-    settings = yaml.safe_load(known_recipes()[recipe].read_text())
-    callback = settings["trainer"]["callbacks"][0]["init_args"]
-    return Schedule(**callback["schedule"]), settings
-
-
-def flops(options: argparse.Namespace) -> Iterator[str]:
-    """Probes against training for the recipes of llava15_7b: (images, questions) of POPE's draw of n pairs at most."""
+    schedule, settings = schedule_of("llava15_7b/2_instruct")
+    n, batch = settings["trainer"]["callbacks"][0]["init_args"]["tasks"][0]["settings"]["n"], options.long_batch
+    task = load_task("sandbox/synergy", images=n)
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(write(Path(folder) / "model", seed=0))
+        stage = VisualInstructionTuning(model, projector=LEARNT, language_model=LEARNT)
+        pid = PIDCallback([task], schedule=schedule, directory=folder, progress=False)
+        rows = Instructions(n=options.long_steps * batch, part="train", seed=0)
+        trainer = L.Trainer(
+            accelerator="gpu" if options.device.startswith("cuda") else "cpu", devices=1, max_epochs=1,
+            default_root_dir=folder, enable_checkpointing=False, enable_progress_bar=False, callbacks=[pid],
+            enable_model_summary=False,
+        )  # fmt: skip
+        collate = Collator(LVLM.from_pretrained(model).processor)
+        trainer.fit(stage, DataLoader(rows, batch_size=batch, collate_fn=collate))  # type: ignore[arg-type]
+        cost, (last,) = pid.monitor.cost, probe(stage.lvlm, task, layers=[-1])
     yield (
-        f"{'recipe':32}{'steps':>7}{'probes':>8}{'a step':>12}{'a probe':>12}{'share of FLOPs':>16}"
-        f"{'of time if one GPU probes':>28}"
+        f"sandbox stage 2, {options.long_steps:,} steps of {batch}, schedule of llava15_7b/2_instruct (at start and "
+        f"end, 1, 2, 4, ... and every {schedule.every_n_steps} steps), {task.name} with {n} pictures, all layers:"
     )
-    cases = (
-        # passes: forward 1, gradients of activations 1, of trained weights 1, recomputation 1
-        ("llava15_7b/1_align", 558_128, 25, 3.0),
-        ("llava15_7b/2_instruct", 665_298, 250, 4.0),
-        ("llava15_7b_lora/instruct_lora", 665_298, 250, 3.0),
-    )
-    for recipe, samples, text_tokens, passes in cases:
-        schedule, settings = schedule_of(recipe)
-        devices, batch = settings["trainer"]["devices"], settings["data"]["init_args"]["batch_size"]
-        steps = -(-samples // (devices * batch))
-        probes = len({0, steps} | {step for step in range(1, steps + 1) if schedule.due(step)})
-        length = LLAVA_7B["image_tokens"] + text_tokens
-        training = devices * batch * length
-        step = decoder_flops(training, length, size=LLAVA_7B, passes=passes)
-        step += 2.0 * LLAVA_7B["vision"] * devices * batch * (LLAVA_7B["image_tokens"] + 1)
-        n = settings["trainer"]["callbacks"][0]["init_args"]["tasks"][0]["settings"]["n"]
-        one = probe_flops(n, n)
-        share = probes * one / (steps * step)
-        sharded = isinstance(settings["trainer"]["strategy"], dict)
-        # With FSDP2 every GPU probes in lockstep, with DDP one does while the others wait: the same time either way
-        waiting = share * devices
-        yield (
-            f"{recipe:32}{steps:7,}{probes:8}{step:12.2e}{one:12.2e}{share:16.2%}{waiting:20.2%}"
-            + (" (in lockstep)" if sharded else "")
-        )
-    yield (
-        "A probe: n pairs drawn from POPE give n images and n questions at most, crossed; one pass per image "
-        f"({LLAVA_7B['image_tokens']} tokens and the prompt's head), then 40 tokens per pair. The last column assumes "
-        "that a probe uses a GPU as well as training does."
-    )
-
-
-def probe_flops(images: int, questions: int, question_tokens: int = 40, head: int = 40) -> float:
-    prefix = LLAVA_7B["image_tokens"] + head
-    looked = 2.0 * LLAVA_7B["vision"] * images * (LLAVA_7B["image_tokens"] + 1)
-    prefixes = decoder_flops(images * prefix, prefix, size=LLAVA_7B, passes=1)
-    pairs = decoder_flops(images * questions * question_tokens, 2 * prefix, size=LLAVA_7B, passes=1)
-    return looked + prefixes + pairs
-
-
-def on_gpu(options: argparse.Namespace) -> Iterator[str]:
-    """LLaVA-1.5-7B's shape with random weights, bf16 frozen weights, gradient checkpointing."""
-    yield f"{torch.cuda.get_device_name()}, bf16, batch {options.gpu_batch} x {576 + options.text_tokens} tokens"
-    cases = {
-        "projector alone": (VisualInstructionTuning("random", projector=FULL, language_model=PartConfig()), 3.0),
-        "LoRA r 128": (
-            VisualInstructionTuning(
-                "random", projector=FULL, language_model=PartConfig(tune="lora", lr=RATE), lora=LoraSettings()
-            ),
-            3.0,
-        ),
-    }
-    for name, (stage, passes) in cases.items():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        stage.gradient_checkpointing = True
-        stage.attach(random_7b())
-        step, floor = gpu_step(stage, options, passes)
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        yield (
-            f"{name:18}{1e3 * step:10.0f} ms a step, {1e3 * floor:.0f} ms at {options.peak_tflops:.0f} TFLOP/s: "
-            f"utilisation {floor / step:.1%}, {peak:.1f} GiB"
-        )
-        stage.network = stage.lvlm = None
-
-
-def random_7b() -> LVLM:
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-
-    from fusionscope.lvlm import tiny
-
-    vision = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
-        patch_size=14, projection_dim=768,
-    )  # fmt: skip
-    text = LlamaConfig(vocab_size=32064, hidden_size=4096, intermediate_size=11008, max_position_embeddings=4096)
-    previous = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("cuda"):
-            model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text))
-    finally:
-        torch.set_default_dtype(previous)
-    return LVLM.wrap(model, tiny.build("llava")[1])
-
-
-def gpu_step(stage: Any, options: argparse.Namespace, passes: float) -> tuple[float, float]:
-    from fusionscope.stages.loss import summed_loss
-
-    length = LLAVA_7B["image_tokens"] + options.text_tokens
-    device, vision = stage.network.device, stage.network.config.vision_config
-    ids = torch.randint(5, 250, (options.gpu_batch, length), device=device)
-    ids[:, :576] = stage.network.config.image_token_index
-    labels = ids.clone()
-    labels[:, :576] = -100
-    side = vision.image_size
-    pixels = torch.randn(options.gpu_batch, 3, side, side, device=device, dtype=torch.bfloat16)
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels, "labels": labels}
-    optimizer = torch.optim.AdamW(stage.parameter_groups())
-    for i in range(options.steps + 2):
-        if i == 2:
-            settle(device.type)
-            begin = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16):
-            loss, tokens = summed_loss(stage.network, batch)
-        (loss / tokens).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    settle(device.type)
-    step = (time.perf_counter() - begin) / options.steps
-    work = decoder_flops(options.gpu_batch * length, length, size=LLAVA_7B, passes=passes)
-    work += 2.0 * LLAVA_7B["vision"] * options.gpu_batch * 577
-    return step, work / (options.peak_tflops * 1e12)
+    yield f"{cost}; accuracy at the end {last.accuracy:.3f}"
 
 
 def main() -> None:
@@ -343,26 +236,42 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="timed steps a round")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--flops", action="store_true", help="only count the recipe's operations")
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part, or several; all by default")
+    parser.add_argument("--long-steps", type=int, default=5198, help="of the long run; LLaVA-1.5's stage 2 has 5,198")
+    parser.add_argument("--long-batch", type=int, default=16)
+    parser.add_argument("--shape", choices=("7b", "tiny"), default="7b", help="tiny: the 7B part's logic on a CPU")
     parser.add_argument("--gpu-batch", type=int, default=8)
-    parser.add_argument("--text-tokens", type=int, default=128, help="of the GPU part's samples")
+    parser.add_argument("--text-tokens", type=int, default=128, help="of the 7B part's samples")
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="of the GPU in bf16 (989: H100 SXM)")
+    parser.add_argument("--peak-bandwidth", type=float, default=3.35, help="of its memory in TB/s (3.35: H100 SXM)")
     parser.add_argument("--out", type=Path, help="also write the lines here")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     disable_progress_bar()
-    parts = [flops] if options.flops else [race, flops, *([on_gpu] if torch.cuda.is_available() else [])]
-    said = [f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {options.device}"]
+    said = [f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {options.device}, {load()}"]
     print(said[0], flush=True)
-    for part in parts:
-        for line in part(options):
+    for name in options.only or PARTS:
+        for line in PARTS[name](options):
             said.append(line)
             print(line, flush=True)
-    if not options.flops and not torch.cuda.is_available():
-        print("no GPU: the 7B-shaped part was left out")
+    said.append(load())
     if options.out:
         options.out.write_text("\n".join(said) + "\n")
+
+
+def load() -> str:
+    """How busy the machine is, which times by the clock depend on."""
+    return f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
+    "race": race,
+    "flops": flops,
+    "long": long,
+    "7b": seven_b,
+}
 
 
 if __name__ == "__main__":
