@@ -155,6 +155,7 @@ def test_the_global_random_state_is_left_alone():
         (torch.ones(3, 3), r"weights is \(3, 3\)"),
         (torch.full((4, 5), -0.05), r"weights contains -0.05"),
         (torch.full((4, 5), 0.1), r"weights sums to 2"),
+        (torch.full((2, 4, 5), 0.05), r"weights is \(2, 4, 5\)"),
     ],
 )
 def test_bad_weights_are_refused(weights, text):

@@ -68,6 +68,39 @@ def test_tight_gap():
     assert (found.upper_n - found.lower_n).max() <= 1e-10
 
 
+@pytest.mark.parametrize("apart", [0.0, 1e-9, 1e-5])
+def test_tight_gap_of_nearly_equal_channels(apart):
+    """The coupling shrinks to the diagonal: margins cancel to 1e-9 unless rescaling a pair is solved for on its own."""
+    g = torch.Generator().manual_seed(2)
+    channel = torch.softmax(2 * torch.randn(24, 4, 4, generator=g, dtype=torch.float64), 1)
+    other = channel * (1 + apart * torch.randn(24, 4, 4, generator=g, dtype=torch.float64))
+    p1, p2 = 0.25 * channel, 0.25 * other / other.sum(1, keepdim=True)
+    found, _ = solve_many_answers(p1.mT.contiguous(), p2.mT.contiguous(), 1e-10)
+    assert (found.upper_n - found.lower_n).max() <= 1e-10
+    assert (found.upper_n - found.lower_n).min() >= -1e-13
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-7])
+def test_sharp_sources_that_are_nearly_equal(apart):
+    """Masses of 1e-14 beside ordinary ones: rounding leaves a Newton matrix indefinite."""
+    g = torch.Generator().manual_seed(30)
+    masses = torch.rand(128, 5, 4, generator=g, dtype=torch.float64) ** 30
+    first = masses / masses.sum((1, 2), keepdim=True)
+    second = (first * (1 + apart * torch.randn(128, 5, 4, generator=g, dtype=torch.float64)))[:, [3, 1, 4, 0, 2]]
+    second = second * first.sum(1, keepdim=True) / second.sum(1, keepdim=True)
+    found, _ = solve_many_answers(first.mT.contiguous(), second.mT.contiguous(), 7e-7)
+    assert (found.upper_n - found.lower_n).max() <= 7e-7
+
+
+def test_what_is_lost_to_rounding_keeps_its_best_bounds():
+    p = sharp_conditionals(8, 5, 4, 4, 3.0, seed=1)
+    found, _ = solve(p, 1e-17)  # cannot be reached
+    good, _ = solve(p, 1e-9)
+    assert (found.upper_n - found.lower_n).max() < 1e-11
+    assert (found.lower_n <= good.upper_n + 1e-14).all()
+    assert (found.upper_n >= good.lower_n - 1e-14).all()
+
+
 def test_nearly_empty_joints_converge():
     g = torch.Generator().manual_seed(1)
     masses = torch.rand(64, 5, 5, 4, generator=g, dtype=torch.float64) ** 40  # many masses under 1e-12

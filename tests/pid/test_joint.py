@@ -96,6 +96,7 @@ def test_leading_dimensions_stay():
         (torch.ones(0, 2, 2), r"p has shape \(0, 2, 2\)"),
         (torch.ones(1, 1, 1, dtype=torch.int64), r"p has dtype torch.int64"),
         ([[[1.0]]], r"p is a list"),
+        (torch.ones(1, 1, 1).to_sparse(), r"p has layout torch.sparse_coo"),
     ],
 )
 def test_bad_joints_are_refused_by_name_value_and_rule(p, text):
@@ -103,3 +104,9 @@ def test_bad_joints_are_refused_by_name_value_and_rule(p, text):
         pid_from_joint(p)
     assert "Why: " in str(caught.value)
     assert "Fix: " in str(caught.value)
+
+
+@pytest.mark.parametrize("tolerance", [0, -1e-6, float("nan"), float("inf"), None])
+def test_a_tolerance_that_is_none_is_refused(tolerance):
+    with pytest.raises(InputError, match=f"tolerance={tolerance!r}"):
+        pid_from_joint(torch.full((2, 2, 3), 1 / 12), tolerance=tolerance)

@@ -200,5 +200,9 @@ def test_mismatched_and_unknown_arguments_are_refused():
         pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(5, 2, 0))
     with pytest.raises(InputError, match="inconsistent='clip'"):
         pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), inconsistent="clip")
+    with pytest.raises(InputError, match="max_tilt=nan"):
+        pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), max_tilt=float("nan"))
+    with pytest.raises(InputError, match=r"weights is \(3, 4\)"):
+        pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), torch.full((3, 4), 0.25))
     with pytest.raises(UnknownNameError, match="estimator 'neural'"):
         pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), estimator="neural")

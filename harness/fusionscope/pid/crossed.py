@@ -16,7 +16,7 @@ from fusionscope.pid.local import local_scores, with_atoms
 from fusionscope.pid.regularity import judge
 from fusionscope.pid.result import ATOMS, PIDResult
 from fusionscope.pid.union import Union
-from fusionscope.pid.validate import check_simplex, check_weights
+from fusionscope.pid.validate import check_simplex, check_tolerance, check_weights
 
 
 def pid_crossed(
@@ -52,7 +52,8 @@ def pid_crossed(
         The atoms in bits, differentiable in ``conditionals``. Corrected atoms may fall under zero by sampling noise.
 
     Raises:
-        InputError: NaN, negative, not normalised, empty or of too few dimensions; weights of another shape.
+        InputError: NaN, negative, not normalised, empty or of too few dimensions; weights of another shape; a
+            tolerance that is not positive.
 
     Example:
         >>> p = torch.eye(2).reshape(2, 1, 2).expand(2, 3, 2)
@@ -61,11 +62,11 @@ def pid_crossed(
         1.0
     """
     p = check_simplex("conditionals", conditionals, n_event_dims=1, min_ndim=3)
-    w = check_weights("weights", weights, tuple(p.shape[-3:-1]), like=p).expand(p.shape[:-1])
+    w = check_weights("weights", weights, tuple(p.shape[-3:-1]), like=p)
     p_LABK, w_LAB = p.reshape(-1, *p.shape[-3:]), w.reshape(-1, *w.shape[-2:])
     sampled = (not images_enumerated, not questions_enumerated)
     joint_LABK = p_LABK * w_LAB[..., None]
-    result, union = decompose(joint_LABK, tolerance)
+    result, union = decompose(joint_LABK, check_tolerance(tolerance))
     with torch.no_grad():
         p_LABK, joint_LABK = p_LABK.detach(), joint_LABK.detach()
         extra = _uncertainty(p_LABK, joint_LABK, w_LAB, (result, union), sampled) if standard_errors else ({}, {})

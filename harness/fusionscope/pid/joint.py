@@ -9,7 +9,7 @@ from torch import Tensor
 from fusionscope.pid.information import NATS_TO_BITS, information_about_answer
 from fusionscope.pid.result import PIDResult
 from fusionscope.pid.union import Union, solve_union
-from fusionscope.pid.validate import check_simplex
+from fusionscope.pid.validate import check_simplex, check_tolerance
 
 TOLERANCE_BITS = 1e-6
 
@@ -27,7 +27,7 @@ def pid_from_joint(p: Tensor, *, tolerance: float = TOLERANCE_BITS) -> PIDResult
         least minus the gap.
 
     Raises:
-        InputError: NaN, negative, not normalised, empty or of too few dimensions.
+        InputError: NaN, negative, not normalised, empty or of too few dimensions; a tolerance that is not positive.
 
     Reference:
         Bertschinger et al. (2014), Quantifying unique information, eq. 2 to 5.
@@ -40,7 +40,7 @@ def pid_from_joint(p: Tensor, *, tolerance: float = TOLERANCE_BITS) -> PIDResult
     """
     p = check_simplex("p", p, n_event_dims=3, min_ndim=3)
     p_LABK = p.reshape(-1, *p.shape[-3:])
-    return decompose(p_LABK, tolerance)[0].reshaped(p.shape[:-3])
+    return decompose(p_LABK, check_tolerance(tolerance))[0].reshaped(p.shape[:-3])
 
 
 def decompose(p_LABK: Tensor, tolerance: float, n: int | None = None) -> tuple[PIDResult, Union]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fusionscope.pid.information import NATS_TO_BITS, log_ratio
 from fusionscope.pid.joint import TOLERANCE_BITS
 from fusionscope.pid.union import Union, solve_union
-from fusionscope.pid.validate import check_simplex, check_weights
+from fusionscope.pid.validate import check_simplex, check_tolerance, check_weights
 
 INFORMATIONS = ("information_vision", "information_language", "total", "union")
 
@@ -41,10 +41,10 @@ def local_contributions(
         [1.0]
     """
     p = check_simplex("conditionals", conditionals, n_event_dims=1, min_ndim=3)
-    w = check_weights("weights", weights, tuple(p.shape[-3:-1]), like=p).expand(p.shape[:-1])
+    w = check_weights("weights", weights, tuple(p.shape[-3:-1]), like=p)
     p_LABK = p.reshape(-1, *p.shape[-3:])
     joint_LABK = p_LABK * w.reshape(-1, *w.shape[-2:])[..., None]
-    union = solve_union(joint_LABK.sum(2), joint_LABK.sum(1), tolerance / NATS_TO_BITS)
+    union = solve_union(joint_LABK.sum(2), joint_LABK.sum(1), check_tolerance(tolerance) / NATS_TO_BITS)
     scores = local_scores(p_LABK, joint_LABK, union)
     return {name: (NATS_TO_BITS * x).reshape(p.shape[:-1]) for name, x in with_atoms(scores).items()}
 

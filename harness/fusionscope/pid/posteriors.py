@@ -18,7 +18,7 @@ from fusionscope.pid.sample_inference import sample_uncertainty
 from fusionscope.pid.ties import distinct
 from fusionscope.pid.tilt import consistent_masses, tilt
 from fusionscope.pid.union import solve_union, solve_union_of_points
-from fusionscope.pid.validate import check_same_shape, check_simplex, check_weights
+from fusionscope.pid.validate import check_same_shape, check_simplex, check_tolerance, check_weights
 
 DIRECT_POINTS = 64
 POINTS_TOLERANCE_BITS = 0.02
@@ -72,7 +72,8 @@ def pid_from_posteriors(
         the gap; synergy may be negative where the posteriors belong to no common distribution (``negative_synergy``).
 
     Raises:
-        InputError: NaN, negative, not normalised, empty or mismatched inputs; an unknown ``inconsistent``.
+        InputError: NaN, negative, not normalised, empty or mismatched inputs; an unknown ``inconsistent``; a
+            ``tolerance`` or ``max_tilt`` out of range.
         UnknownNameError: Another estimator.
 
     Reference:
@@ -92,12 +93,16 @@ def pid_from_posteriors(
         )
     if inconsistent not in ("tilt", "faithful"):
         raise InputError(f"inconsistent={inconsistent!r}", "it is 'tilt' or 'faithful'", "choose one of them")
+    if not 0 <= max_tilt <= 1:
+        raise InputError(f"max_tilt={max_tilt}", "it is a total variation, from 0 to 1", "pass 0.1, say")
+    if tolerance is not None:
+        check_tolerance(tolerance)
     joint, vision, language = (
         check_simplex(name, p, n_event_dims=1, min_ndim=2)
         for name, p in (("joint", joint), ("vision", vision), ("language", language))
     )
     check_same_shape(("joint", joint), ("vision", vision), ("language", language))
-    weights = check_weights("weights", weights, (joint.shape[-2],), like=joint).expand(joint.shape[:-1])
+    weights = check_weights("weights", weights, (joint.shape[-2],), like=joint)
     flat = tuple(p.reshape(-1, *p.shape[-2:]) for p in (joint, vision, language))
     w_LN = weights.reshape(-1, weights.shape[-1])
     result = _decompose(flat, w_LN, inconsistent == "faithful", max_tilt, standard_errors, tolerance)

@@ -45,7 +45,7 @@ class Union:
     iterations_L: Tensor
 
 
-def solve_union(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int = 80) -> Union:
+def solve_union(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int = 60) -> Union:
     """Solves min over Q with the given source-answer margins of I_Q(X1, X2; Y).
 
     Args:

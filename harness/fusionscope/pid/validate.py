@@ -42,18 +42,39 @@ def check_weights(name: str, weights: Tensor | None, shape: tuple[int, ...], lik
         name: The argument's name, for messages.
         weights: Weights whose trailing dimensions are ``shape``, or None for uniform ones.
         shape: The trailing shape.
-        like: The tensor that gives the device.
+        like: The probabilities that are weighted, one more dimension: device and leading dimensions.
+
+    Returns:
+        The weights, expanded to the leading dimensions.
 
     Raises:
         InputError: As :func:`check_simplex`, or of another shape.
     """
     if weights is None:
         count = torch.Size(shape).numel()
-        return torch.full(shape, 1.0 / count, dtype=torch.float64, device=like.device)
+        return torch.full(like.shape[:-1], 1.0 / count, dtype=torch.float64, device=like.device)
     if not isinstance(weights, Tensor) or tuple(weights.shape[weights.ndim - len(shape) :]) != shape:
         got = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
         raise InputError(f"{name} is {got}", f"its last dimensions must be {shape}, one weight each", f"reshape {name}")
-    return check_simplex(name, weights, len(shape), len(shape)).to(like.device)
+    checked = check_simplex(name, weights, len(shape), len(shape)).to(like.device)
+    leading, wanted = weights.shape[: weights.ndim - len(shape)], like.shape[: like.ndim - len(shape) - 1]
+    if len(leading) > len(wanted) or any(
+        n not in (1, m) for n, m in zip(reversed(leading), reversed(wanted), strict=False)
+    ):
+        rule = f"its leading dimensions must be those of the probabilities, {tuple(wanted)}, or none"
+        raise InputError(f"{name} is {tuple(weights.shape)}", rule, f"reshape {name}")
+    return checked.expand(like.shape[:-1])
+
+
+def check_tolerance(tolerance: float) -> float:
+    """Checks a certified width in bits.
+
+    Raises:
+        InputError: Not a positive, finite number.
+    """
+    if not isinstance(tolerance, int | float) or not 0 < tolerance < float("inf"):
+        raise InputError(f"tolerance={tolerance!r}", "it is a width in bits, over 0 and finite", "pass 1e-6, say")
+    return float(tolerance)
 
 
 def check_same_shape(first: tuple[str, Tensor], *others: tuple[str, Tensor]) -> None:
@@ -71,6 +92,8 @@ def check_same_shape(first: tuple[str, Tensor], *others: tuple[str, Tensor]) -> 
 def _check_masses(name: str, p: Tensor, min_ndim: int) -> Tensor:
     if not isinstance(p, Tensor):
         raise InputError(f"{name} is a {type(p).__name__}", "it must be a torch tensor", f"torch.as_tensor({name})")
+    if p.layout != torch.strided:
+        raise InputError(f"{name} has layout {p.layout}", "it must be a dense tensor", f"{name}.to_dense()")
     if p.dtype not in _SUM_TOLERANCE:
         raise InputError(f"{name} has dtype {p.dtype}", "probabilities are floating point", f"{name}.double()")
     if p.ndim < min_ndim:
