@@ -28,6 +28,22 @@ def test_records_come_back_as_they_were_written(tmp_path):
     assert isnan(first.diagnostics["option_mass"])
 
 
+def test_intervals_are_kept_and_records_without_them_still_read(tmp_path):
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.append([make(intervals={"synergy": (0.3, 0.6), "redundancy": (nan, 0.2)})])
+    (record,) = file.read()
+    assert record.interval("synergy") == (0.3, 0.6)
+    assert isnan(record.interval("redundancy")[0])
+    assert isnan(record.interval("unique_vision")[0])
+    old = json.loads(file.path.read_text()) | {"schema": 1}
+    del old["intervals"]
+    file.path.write_text(json.dumps(old) + "\n")
+    (record,) = file.read()
+    assert record.interval("synergy") == pytest.approx((0.4 - 0.0196, 0.4 + 0.0196), abs=1e-5)
+    file.append([record])
+    assert json.loads(file.path.read_text().splitlines()[-1])["schema"] == 2
+
+
 def test_lines_are_strict_json(tmp_path):
     file = RecordFile(tmp_path / "records.jsonl")
     file.append([make()])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from fusionscope.study.breadth import (
     spearman,
     task_regimes,
 )  # fmt: skip
-from fusionscope.study.profile import read_profile, rows_of
+from fusionscope.study.profile import comparisons, read_profile, rows_of
 
 Make = Callable[..., Record]
 PAPER = Path(__file__).parents[2] / "recipes" / "profile" / "paper26.yaml"
@@ -100,6 +101,30 @@ def test_regimes_are_those_of_the_paper() -> None:
         "PMC-VQA": "knowledge-driven",
     }
     assert regime(math.nan, math.nan) == "undecided"
+
+
+def test_what_is_undefined_is_said(make_record: Make) -> None:
+    def row(i: int, **changes: Any) -> Row:
+        settings = {"run": f"m{i}", "task": "t", "synergy": 0.1 * i, "accuracy": 0.5, **changes}
+        return Row(model=f"m{i}", family="f", parameters=1e9, record=make_record(**settings))
+
+    same = [row(i, accuracy=0.5 + 1e-16 * i) for i in range(5)]  # tied but for the last digit of a sum
+    found = {(c.measure, c.target): c for c in correlations(same, resamples=50)}
+    assert math.isnan(found["synergy", "accuracy"].rho)
+    assert found["synergy", "accuracy"].why == "accuracy does not vary"
+    assert found["synergy", "accuracy"].undefined == 1
+    assert math.isnan(task_regimes(same)[0].support)
+    unknown = [row(i, accuracy=math.nan) for i in range(5)]
+    assert correlations(unknown, resamples=50)[0].why == "0 models with both"
+    assert task_regimes(unknown)[0].verdict == "undecided"
+    varied = [row(i, accuracy=0.1 * i) for i in range(5)]
+    unsolved = [row(5, accuracy=0.0, converged=False), row(6, accuracy=0.0, synergy=math.nan)]
+    c = {(c.measure, c.target): c for c in correlations([*varied, *unsolved], resamples=50)}["synergy", "accuracy"]
+    assert (c.rho, c.n, c.why) == (pytest.approx(1), 5, "")
+    assert family_strategies([*varied, *unsolved])[0].synergy == pytest.approx(0)
+    table = comparisons(same)["Spearman correlations over models (95 % bootstrap interval)"]
+    assert table[1][-1] == "accuracy does not vary"
+    assert "Scale" not in "".join(comparisons(same))
 
 
 def test_task_regimes_say_how_sure_they_are(rows: list[Row]) -> None:

@@ -3,6 +3,9 @@
 import argparse
 import shutil
 from pathlib import Path
+from typing import Any
+
+from fusionscope.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Probe what has no records yet, then write tables, figures and the page."""
-    from fusionscope.cli.probe import share_of
     from fusionscope.cli.recipes import known_recipes
-    from fusionscope.study.models import default_device
+    from fusionscope.records import RecordFile
     from fusionscope.study.profile import SPEC, read_profile
     from fusionscope.study.report import report
-    from fusionscope.study.sweep import merge, sweep, sweep_on
+    from fusionscope.study.sweep import RECORDS, merge
 
     spec = known_recipes().get(f"profile/{options.spec}", Path(options.spec))
     profile = read_profile(spec)
@@ -33,6 +35,23 @@ def call(options: argparse.Namespace) -> int:
         if not (out / SPEC).exists() or not (out / SPEC).samefile(spec):
             shutil.copyfile(spec, out / SPEC)
         merge(out)
+    failure = None
+    try:
+        _probe(options, spec, profile, out)
+    except ConfigError as error:
+        failure = error  # of some models; the others are compared first
+    if not options.share and (failure is None or RecordFile(out / RECORDS).read()):
+        print(report(out))
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def _probe(options: argparse.Namespace, spec: Path, profile: Any, out: Path) -> None:
+    from fusionscope.cli.probe import share_of
+    from fusionscope.study.models import default_device
+    from fusionscope.study.sweep import sweep, sweep_on
+
     if options.devices:
         command = ["profile", str(spec), "--out", str(out), "--dtype", options.dtype]
         sweep_on(options.devices.split(","), command, out)
@@ -42,6 +61,3 @@ def call(options: argparse.Namespace) -> int:
             share=share_of(options.share), keep_going=True, say=lambda text: print(text, flush=True),
         )  # fmt: skip
         print(f"{made} probes made", flush=True)
-    if not options.share:
-        print(report(out))
-    return 0

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fusionscope.lvlm import LVLM
+from fusionscope.pid import PIDResult, confidence_intervals
 from fusionscope.probe.result import ProbeResult
 from fusionscope.records import Record
 
@@ -51,6 +52,7 @@ def to_record(
         accuracy_without_image=result.accuracy_without_image,
         accuracy_without_text=result.accuracy_without_text,
         standard_errors=errors,
+        intervals=_intervals(pid),
         diagnostics=dict(result.diagnostics),
         seconds=result.seconds,
         tokens=result.tokens,
@@ -64,6 +66,12 @@ def model_name(lvlm: LVLM) -> str:
     """Name or path that a model was loaded from, its class where it was built from a configuration."""
     config = getattr(lvlm.model, "config", None)
     return str(getattr(config, "_name_or_path", "") or type(lvlm.model).__name__)
+
+
+def _intervals(pid: PIDResult) -> dict[str, tuple[float, float]]:
+    if not pid.standard_errors:
+        return {}
+    return {atom: (float(lower), float(upper)) for atom, (lower, upper) in confidence_intervals(pid).items()}
 
 
 @cache

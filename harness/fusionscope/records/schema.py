@@ -7,7 +7,10 @@ from typing import Any
 
 from fusionscope.errors import DataError
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)
+"""Schema 1 had no ``intervals``."""
+Z_95 = 1.959963984540054
 ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
 _NUMBERS = (
     *ATOMS,
@@ -39,6 +42,8 @@ class Record:
         total: I(X1, X2; Y) in bits.
         union_lower, union_upper: Certified bounds of the union information, in bits.
         standard_errors: Standard error of each atom and of ``total``, in bits; empty where none was asked for.
+        intervals: Lower and upper end of each atom's 95 % interval, in bits, from
+            `fusionscope.pid.confidence_intervals`; empty without standard errors, and in records of schema 1.
         converged: Whether the estimate is certified; False means that the atoms must not be used.
         n, n_images, n_questions: Pairs, images and questions probed.
         accuracy, accuracy_without_image, accuracy_without_text: Share of right answers, NaN where no truth is known.
@@ -75,6 +80,7 @@ class Record:
     accuracy_without_image: float = nan
     accuracy_without_text: float = nan
     standard_errors: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = nan
     tokens: int = 0
@@ -98,6 +104,11 @@ class Record:
         """The four atoms by name, in bits."""
         return {atom: getattr(self, atom) for atom in ATOMS}
 
+    def interval(self, atom: str) -> tuple[float, float]:
+        """Ends of an atom's 95 % interval, in bits: as stored, else of the normal one; NaN without a standard error."""
+        value, margin = getattr(self, atom), Z_95 * self.standard_errors.get(atom, nan)
+        return self.intervals.get(atom, (value - margin, value + margin))
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary that strict JSON can hold: NaN becomes None."""
         return {name: _strict(value) for name, value in asdict(self).items()}
@@ -110,29 +121,33 @@ class Record:
             DataError: Another schema, or missing or unknown columns.
         """
         schema = row.get("schema") if isinstance(row, Mapping) else None
-        if schema != SCHEMA:
+        if schema not in READABLE:
             raise DataError(
                 f"a record of schema {schema!r}",
-                f"this version of fusionscope reads schema {SCHEMA}",
+                f"this version of fusionscope reads the schemas {', '.join(map(str, READABLE))}",
                 "read it with the version that wrote it, or probe the checkpoints again",
             )
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls)} - ({"intervals"} if schema == 1 else set())
         if set(row) != known:
             raise DataError(
                 f"a record whose columns miss {sorted(known - set(row))} and add {sorted(set(row) - known)}",
-                f"schema {SCHEMA} has exactly the columns of Record",
+                f"schema {schema} has exactly the columns of Record",
                 "check that the file was written by fusionscope",
             )
-        return cls(**{name: _loose(name, value) for name, value in row.items()})
+        return cls(**{name: _loose(name, value) for name, value in row.items() if name != "schema"})
 
 
 def _strict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _strict(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return [_strict(v) for v in value]
     return None if isinstance(value, float) and value != value else value
 
 
 def _loose(name: str, value: Any) -> Any:
+    if name == "intervals":
+        return {atom: tuple(nan if end is None else end for end in ends) for atom, ends in value.items()}
     if isinstance(value, Mapping):
         return {k: nan if v is None else v for k, v in value.items()}
     return nan if value is None and (name in _NUMBERS or name == "seconds") else value

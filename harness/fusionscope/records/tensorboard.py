@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from fusionscope.records.heatmap import depth_heatmap
 from fusionscope.records.schema import ATOMS, Record
 
-Z_95 = 1.959963984540054
 MAX_LAYERS = 17
 """Layers with curves of their own; deeper models show evenly spaced ones, and all layers in the heatmaps."""
 _SHARES = ("accuracy", "accuracy_without_image", "accuracy_without_text")
@@ -117,9 +116,9 @@ def draw_layout(writer: SummaryWriter, records: Sequence[Record]) -> None:
 
 def _last_layer_numbers(record: Record) -> dict[str, float]:
     numbers = {**record.atoms, "total": record.total}
-    for atom, value in record.atoms.items():
-        margin = Z_95 * record.standard_errors.get(atom, math.nan)
-        numbers |= {f"{atom}_lower": value - margin, f"{atom}_upper": value + margin}
+    for atom in ATOMS:
+        lower, upper = record.interval(atom)
+        numbers |= {f"{atom}_lower": lower, f"{atom}_upper": upper}
     numbers |= {name: getattr(record, name) for name in _SHARES}
     return numbers | {"option_mass": record.diagnostics.get("option_mass", math.nan)}
 

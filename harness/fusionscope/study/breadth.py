@@ -45,9 +45,14 @@ class Row:
     record: Record
 
     def value(self, name: str) -> float:
-        """A measure: an atom, ``total``, ``accuracy`` or ``drop`` (accuracy less that without the image)."""
+        """A measure: an atom, ``total``, ``accuracy`` or ``drop`` (accuracy less that without the image).
+
+        NaN where it is not known, and for atoms whose estimate did not converge.
+        """
         if name == "drop":
             return self.record.accuracy - self.record.accuracy_without_image
+        if name in MEASURES and not self.record.converged:
+            return math.nan
         return float(getattr(self.record, name))
 
 
@@ -60,8 +65,10 @@ class Correlation:
         measure: What is correlated: an atom or ``total``.
         target: With what: ``accuracy`` or ``drop``.
         rho: Spearman's coefficient; NaN where either does not vary.
-        low, high: 95 % interval from resampling models.
-        n: Number of models.
+        low, high: 95 % interval from resampling models, over the resamples in which both vary.
+        n: Number of models that have both.
+        undefined: Share of resamples in which one of the two does not vary.
+        why: Why there is no coefficient; empty where there is one.
     """
 
     task: str
@@ -71,6 +78,8 @@ class Correlation:
     low: float
     high: float
     n: int
+    undefined: float = 0.0
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +90,8 @@ class Verdict:
         name: The task or the family.
         verdict: What it is.
         synergy, language: The two numbers that the rule compares.
-        support: Share of bootstrap resamples of the models with the same verdict; NaN for families.
+        support: Share of bootstrap resamples of the models with the same verdict; NaN for families, and where a number
+            that the rule compares is undefined.
     """
 
     name: str
@@ -134,6 +144,8 @@ def spearman(x: Floats, y: Floats) -> Floats:
     >>> float(spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 8.0, 27.0])))
     1.0
     """
+    if x.shape[-1] < 2:
+        return np.full(x.shape[:-1], np.nan)
     a, b = ranks(x), ranks(y)
     a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
     scale = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
@@ -151,21 +163,32 @@ def correlations(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -
     """
     found = []
     for task, own in by_task(rows).items():
-        picks_BM = _picks(len(own), resamples, seed)
-        for target in ("accuracy", "drop"):
-            y_M = _values(own, target)
-            for measure in MEASURES:
-                x_M = _values(own, measure)
-                drawn = spearman(x_M[picks_BM], y_M[picks_BM])
-                drawn = drawn[np.isfinite(drawn)]
-                low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (math.nan, math.nan)
-                found.append(
-                    Correlation(
-                        task=task, measure=measure, target=target, rho=float(spearman(x_M, y_M)), low=float(low),
-                        high=float(high), n=len(own),
-                    )
-                )  # fmt: skip
+        found += [
+            _correlation(task, own, measure, target, resamples, seed)
+            for target in ("accuracy", "drop")
+            for measure in MEASURES
+        ]
     return found
+
+
+def _correlation(task: str, own: Sequence[Row], measure: str, target: str, resamples: int, seed: int) -> Correlation:
+    x_M, y_M = _known(own, measure, target)
+    picks_BM = _picks(len(x_M), resamples, seed)
+    drawn = spearman(x_M[picks_BM], y_M[picks_BM])
+    defined = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (math.nan, math.nan)
+    return Correlation(
+        task=task, measure=measure, target=target, rho=float(spearman(x_M, y_M)), low=float(low), high=float(high),
+        n=len(x_M), undefined=1 - len(defined) / resamples, why=_why_undefined(x_M, y_M, measure, target),
+    )  # fmt: skip
+
+
+def _why_undefined(x_M: Floats, y_M: Floats, measure: str, target: str) -> str:
+    """Why two measures have no rank correlation, or nothing."""
+    if len(x_M) < 2:
+        return f"{len(x_M)} models with both"
+    still = [name for name, values in ((target, y_M), (measure, x_M)) if float(np.ptp(values)) == 0]
+    return f"{still[0]} does not vary" if still else ""
 
 
 def regime(synergy: float, language: float) -> str:
@@ -185,12 +208,14 @@ def task_regimes(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -
     """The regime of each task, and the share of resamples of the models that agree."""
     found = []
     for task, own in by_task(rows).items():
-        s_M, u_M, y_M = (_values(own, name) for name in ("synergy", "unique_language", "accuracy"))
+        s_M, u_M, y_M = _known(own, "synergy", "unique_language", "accuracy")
         synergy, language = float(spearman(s_M, y_M)), float(spearman(u_M, y_M))
         verdict = regime(synergy, language)
-        picks_BM = _picks(len(own), resamples, seed)
-        pairs = zip(spearman(s_M[picks_BM], y_M[picks_BM]), spearman(u_M[picks_BM], y_M[picks_BM]), strict=True)
-        support = float(np.mean([regime(s, u) == verdict for s, u in pairs]))
+        support = math.nan
+        if math.isfinite(synergy) and math.isfinite(language):
+            picks_BM = _picks(len(y_M), resamples, seed)
+            pairs = zip(spearman(s_M[picks_BM], y_M[picks_BM]), spearman(u_M[picks_BM], y_M[picks_BM]), strict=True)
+            support = float(np.mean([regime(s, u) == verdict for s, u in pairs]))
         found.append(Verdict(name=task, verdict=verdict, synergy=synergy, language=language, support=support))
     return found
 
@@ -198,7 +223,8 @@ def task_regimes(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -
 def family_strategies(rows: Sequence[Row]) -> list[Verdict]:
     """The strategy of each family, by `FAMILY_RULE`."""
     scores: dict[str, list[tuple[float, float]]] = {}
-    for own in by_task(rows).values():
+    for every in by_task(rows).values():
+        own = [row for row in every if math.isfinite(row.value("synergy") + row.value("unique_language"))]
         pairs = zip(_standard(_values(own, "synergy")), _standard(_values(own, "unique_language")), strict=True)
         for row, (synergy, language) in zip(own, pairs, strict=True):
             scores.setdefault(row.family, []).append((float(synergy), float(language)))
@@ -259,13 +285,20 @@ def _delta(task: str, family: str, small: Row, large: Row) -> Delta:
 
 
 def _values(rows: Sequence[Row], name: str) -> Floats:
-    return np.array([row.value(name) for row in rows], dtype=np.float64)
+    """A measure of each model. Rounded to 1e-9: a sum's last digit must not part models that tie."""
+    return np.array([row.value(name) for row in rows], dtype=np.float64).round(9) + 0.0
+
+
+def _known(rows: Sequence[Row], *names: str) -> list[Floats]:
+    """Measures of the models that have all of them."""
+    values = np.array([_values(rows, name) for name in names])
+    return list(values[:, np.isfinite(values).all(0)])
 
 
 def _picks(n: int, resamples: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, n, (resamples, n))
+    return np.random.default_rng(seed).integers(0, max(1, n), (resamples, n))
 
 
 def _standard(x: Floats) -> Floats:
-    spread = float(x.std())
+    spread = float(x.std()) if len(x) else 0.0
     return (x - x.mean()) / spread if spread > 0 else np.zeros_like(x)

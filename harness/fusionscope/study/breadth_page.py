@@ -12,7 +12,7 @@ from fusionscope.study import page, tables
 from fusionscope.study.breadth import Row, by_task, correlations, family_strategies, task_regimes
 from fusionscope.study.figures import CARD
 from fusionscope.study.methods import SOURCES, sentences
-from fusionscope.study.profile import Profile, comparisons, rows_of
+from fusionscope.study.profile import Profile, comparisons, rows_of, without_records
 from fusionscope.study.series import SHORT
 from fusionscope.study.theme import COLOURS, EXTRA, INK, MUTED, SHAPES, inline_svg, style
 
@@ -49,11 +49,10 @@ def draw_scatter(axes: Any, own: Sequence[Row], atom: str) -> None:
         members = sorted((row for row in own if row.family == family), key=lambda row: row.parameters)
         x = np.array([row.value(atom) for row in members])
         y = np.array([row.value("accuracy") for row in members])
-        errors = 1.96 * np.array([row.record.standard_errors.get(atom, np.nan) for row in members])
-        axes.errorbar(
-            x, y, xerr=errors, label=family, color=EXTRA[i % len(EXTRA)], marker=_shape(i), markersize=5.5,
-            linewidth=0.8, elinewidth=0.8, alpha=0.9,
-        )  # fmt: skip
+        lower, upper = np.array([row.record.interval(atom) for row in members]).T
+        colour = EXTRA[i % len(EXTRA)]
+        axes.plot(x, y, label=family, color=colour, marker=_shape(i), markersize=5.5, linewidth=0.8, alpha=0.9)
+        axes.hlines(y, lower, upper, color=colour, linewidth=0.8, alpha=0.9)
     axes.set_xlabel(f"{SHORT[atom]} (bits)")
     axes.set_ylabel("accuracy")
     axes.margins(0.08)
@@ -118,8 +117,8 @@ def profile_page(profile: Profile, records: Sequence[Record], *, name: str) -> s
         (v.verdict, f"{v.name}: Spearman with accuracy {_rho(v.synergy)} for S, {_rho(v.language)} for U2")
         for v in task_regimes(rows)
     ]
-    found = {title: tables.as_html(table, title) for title, table in comparisons(rows).items()}
-    measured, ranked, *rest = found.values()
+    measured, ranked, *rest = (_titled(title, table) for title, table in comparisons(rows).items())
+    lacking = [page.paragraph(line) for line in without_records(profile, rows)]
     scatters = [
         page.card(
             inline_svg(scatter_card(own, atom), f"{SHORT[atom]} against accuracy, {task}", f"b{i}{SHORT[atom]}"),
@@ -130,7 +129,9 @@ def profile_page(profile: Profile, records: Sequence[Record], *, name: str) -> s
     ]
     comparing = [
         page.card(
-            inline_svg(correlations_card(rows), "Correlations with accuracy", "c"), title="What goes with accuracy"
+            inline_svg(correlations_card(rows), "Correlations with accuracy", "c"),
+            title="What goes with accuracy",
+            caption=_left_out(rows),
         ),
         page.card(inline_svg(families_card(rows), "Families", "f"), title="Families"),
     ]
@@ -141,13 +142,24 @@ def profile_page(profile: Profile, records: Sequence[Record], *, name: str) -> s
         lead,
         [
             page.tiles(verdicts),
-            page.section("Breadth: models and tasks", page.cards(scatters), measured),
+            page.section("Breadth: models and tasks", page.cards(scatters), *lacking, measured),
             page.section("What goes with accuracy", page.cards(comparing), ranked, *rest),
             page.section("Diagnostics", tables.as_html(_diagnostics(rows))),
             page.section("Methods", page.paragraph(" ".join(sentences([row.record for row in rows])))),
             page.section("Sources", page.citations(SOURCES)),
         ],
     )
+
+
+def _titled(title: str, table: tables.Rows) -> str:
+    """A table under its title; a rule is a paragraph of its own, as wide as the page."""
+    return page.paragraph(title) + tables.as_html(table) if " Rule: " in title else tables.as_html(table, title)
+
+
+def _left_out(rows: Sequence[Row]) -> str:
+    """What the figure of coefficients cannot show."""
+    reasons = {(c.task, c.why) for c in correlations(rows) if c.target == "accuracy" and c.why}
+    return " ".join(f"{task} is partly or wholly undefined: {why}." for task, why in sorted(reasons))
 
 
 def _diagnostics(rows: Sequence[Row]) -> tables.Rows:
@@ -175,4 +187,7 @@ def _shape(i: int) -> str:
 
 def where(directory: Path) -> list[str]:
     """What a profile wrote."""
-    return [f"Tables:  {directory / 'profile.csv'}, .parquet, .md", f"Report:  {directory / 'report.html'}"]
+    return [
+        f"Tables:  {directory / 'profile.csv'}, .parquet, .md; {directory / 'correlations.csv'}",
+        f"Report:  {directory / 'report.html'}",
+    ]

@@ -9,7 +9,6 @@ from matplotlib.ticker import MaxNLocator
 
 from fusionscope.records import ATOMS, Journey, Record
 from fusionscope.records.heatmap import TITLES, draw_grid
-from fusionscope.records.tensorboard import Z_95
 from fusionscope.study.onset import Onset, onset
 from fusionscope.study.series import SHORT, by_series, last_layer, title
 from fusionscope.study.theme import BAND, COLOURS, EXTRA, INK, MARKERS, MUTED, SHAPES, style
@@ -190,9 +189,9 @@ def largest(records: Sequence[Record]) -> float:
 def _curve(axes: Any, places: Sequence[int], records: Sequence[Record], atom: str) -> None:
     x = np.array(places)
     values = np.array([getattr(record, atom) for record in records])
-    margins = Z_95 * np.array([record.standard_errors.get(atom, np.nan) for record in records])
+    lower, upper = np.array([record.interval(atom) for record in records]).T
     axes.plot(x, values, marker=MARKERS[atom], markersize=3.2, color=COLOURS[atom], label=TITLES[atom])
-    axes.fill_between(x, values - margins, values + margins, color=COLOURS[atom], alpha=0.25, linewidth=0)
+    axes.fill_between(x, lower, upper, color=COLOURS[atom], alpha=0.25, linewidth=0)
 
 
 def _letters(axes: Any, steps: Any, heights: Any) -> None:

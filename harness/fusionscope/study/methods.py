@@ -53,7 +53,8 @@ def sentences(records: Sequence[Record], journey: Journey | None = None) -> list
     found += _samples(records)
     if any(record.standard_errors for record in records):
         found.append(
-            "Bands and ± are 95 % intervals and standard errors over the axes that are samples, not whole populations."
+            "Bands and bars are 95 % intervals (Student's t, asymmetric where the error changes with the atom), ± are "
+            "standard errors, both over the axes that are samples, not whole populations."
         )
     else:
         found.append("These records carry no standard errors.")

@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,7 +130,7 @@ def rows_of(profile: Profile, records: Sequence[Record]) -> list[Row]:
 
 
 def write_tables(profile: Profile, records: Sequence[Record], directory: Path) -> list[Path]:
-    """Write the profile as CSV, Parquet and Markdown, and each comparison as CSV.
+    """Write the profile as CSV, Parquet and Markdown, and the rank correlations as ``correlations.csv``.
 
     Args:
         profile: Models and tasks.
@@ -147,20 +147,34 @@ def write_tables(profile: Profile, records: Sequence[Record], directory: Path) -
     flat = [_flat(row) for row in rows]
     _csv(directory / "profile.csv", flat)
     pq.write_table(pa.Table.from_pylist(flat), directory / "profile.parquet")
+    _csv(directory / "correlations.csv", [asdict(one) for one in breadth.correlations(rows)])
     sections = [f"## {name}\n\n{as_markdown(found)}\n" for name, found in comparisons(rows).items()]
-    (directory / "profile.md").write_text("\n".join(["# Profile\n", *sections]), encoding="utf-8")
-    return [directory / f"profile.{ending}" for ending in ("csv", "parquet", "md")]
+    (directory / "profile.md").write_text(
+        "\n".join(["# Profile\n", *without_records(profile, rows), *sections]), encoding="utf-8"
+    )
+    return [*(directory / f"profile.{ending}" for ending in ("csv", "parquet", "md")), directory / "correlations.csv"]
+
+
+def without_records(profile: Profile, rows: Sequence[Row]) -> list[str]:
+    """A sentence on each model that a table lacks: it failed, or was not probed yet."""
+    there = {(row.record.task, row.model) for row in rows}
+    tasks = sorted({task for task, _ in there})
+    lacking = {m.name: [task for task in tasks if (task, m.name) not in there] for m in profile.models}
+    return [f"No records of {name} on {', '.join(missing)}.\n" for name, missing in lacking.items() if missing]
 
 
 def comparisons(rows: Sequence[Row]) -> dict[str, Rows]:
     """Every table of a profile, as texts: what was measured and what follows from it."""
-    return {
+    found = {
         "Models and tasks": _measured(rows),
         "Spearman correlations over models (95 % bootstrap interval)": _correlations(rows),
         f"Task regimes. Rule: {breadth.TASK_RULE}": _regimes(rows),
         f"Family strategies. Rule: {breadth.FAMILY_RULE}": _strategies(rows),
-        "Scale: from each size to the next larger one of its family": _scaling(rows),
     }
+    scaling = _scaling(rows)
+    if len(scaling) > 1:
+        found["Scale: from each size to the next larger one of its family"] = scaling
+    return found
 
 
 def _measured(rows: Sequence[Row]) -> Rows:
@@ -181,21 +195,40 @@ def _measured(rows: Sequence[Row]) -> Rows:
 _SHARES = ("accuracy", "accuracy_without_image", "accuracy_without_text")
 
 
+_FEW = 0.05
+
+
 def _correlations(rows: Sequence[Row]) -> Rows:
     targets = {"accuracy": "accuracy", "drop": "accuracy drop without image"}
-    cells: dict[tuple[str, str, int], list[str]] = {}
+    groups: dict[tuple[str, str], list[breadth.Correlation]] = {}
     for c in breadth.correlations(rows):
-        text = "undefined" if math.isnan(c.rho) else f"{c.rho:.3f} [{c.low:.3f}, {c.high:.3f}]"
-        cells.setdefault((c.task, targets[c.target], c.n), []).append(text)
-    head = ("task", "with", *SHORT.values(), "I", "models")
-    return [head, *((task, target, *texts, str(n)) for (task, target, n), texts in cells.items())]
+        groups.setdefault((c.task, c.target), []).append(c)
+    head = ("task", "with", *SHORT.values(), "I", "models", "undefined")
+    return [
+        head,
+        *(
+            (task, targets[target], *map(_coefficient, found), str(max(c.n for c in found)), _undefined(found))
+            for (task, target), found in groups.items()
+        ),
+    ]
+
+
+def _coefficient(c: breadth.Correlation) -> str:
+    return "undefined" if c.why else f"{c.rho:.3f} [{c.low:.3f}, {c.high:.3f}]"
+
+
+def _undefined(found: Sequence[breadth.Correlation]) -> str:
+    """Why coefficients are undefined, or how often in resamples of the models, where that is not seldom."""
+    reasons = list(dict.fromkeys(c.why for c in found if c.why))
+    often = max((c.undefined for c in found if not c.why), default=0.0)
+    return "; ".join([*reasons, *([f"{often:.0%} of resamples"] if often > _FEW else [])])
 
 
 def _regimes(rows: Sequence[Row]) -> Rows:
     return [
         ("task", "regime", "Spearman(S, accuracy)", "Spearman(U2, accuracy)", "resamples that agree"),
         *(
-            (v.name, v.verdict, _number(v.synergy), _number(v.language), f"{v.support:.0%}")
+            (v.name, v.verdict, _number(v.synergy), _number(v.language), _percent(v.support))
             for v in breadth.task_regimes(rows)
         ),
     ]
@@ -225,6 +258,8 @@ def _flat(row: Row) -> dict[str, Any]:
         "design": record.design, "weights": record.weights, "estimator": record.estimator, "layer": record.layer,
         **record.atoms, "total": record.total,
         **{f"se_{name}": record.standard_errors.get(name, math.nan) for name in (*ATOMS, "total")},
+        **{f"low_{atom}": record.interval(atom)[0] for atom in ATOMS},
+        **{f"high_{atom}": record.interval(atom)[1] for atom in ATOMS},
         **{name: getattr(record, name) for name in _SHARES},
         "accuracy_drop_without_image": row.value("drop"), "n": record.n, "n_images": record.n_images,
         "n_questions": record.n_questions, "converged": record.converged,
@@ -246,6 +281,10 @@ def _model(file: Path, row: Mapping[str, Any]) -> Model:
             f"{file}: model {row}", "a model has name, path, family and may have parameters", "correct the entry"
         )
     return Model(**{**row, "parameters": float(row.get("parameters", math.nan))})
+
+
+def _percent(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.0%}"
 
 
 def _number(value: float) -> str:
