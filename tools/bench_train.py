@@ -126,7 +126,7 @@ def bare(model: str, batches: list[dict[str, torch.Tensor]], device: str) -> flo
 
 
 def hugging_face(model: str, batches: list[dict[str, torch.Tensor]], device: str) -> float:
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     class Begin(TrainerCallback):
         begin = end = 0.0
@@ -144,11 +144,12 @@ def hugging_face(model: str, batches: list[dict[str, torch.Tensor]], device: str
             optim="adamw_torch", max_grad_norm=0.0, report_to=[], save_strategy="no", logging_strategy="no",
             disable_tqdm=True, remove_unused_columns=False, use_cpu=not device.startswith("cuda"),
         )  # fmt: skip
-        # a "sample" is a whole batch that is collated already
-        Trainer(
-            trainable(model, device), arguments, train_dataset=batches, data_collator=lambda given: given[0],
-            callbacks=[clock],
-        ).train()  # fmt: skip
+        trainer = Trainer(
+            trainable(model, device), arguments, train_dataset=batches, callbacks=[clock],
+            data_collator=lambda given: given[0],  # a "sample" is a whole batch that is collated already
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
     return clock.end - clock.begin
 
 
@@ -178,7 +179,8 @@ def race(options: argparse.Namespace) -> Iterator[str]:
             rate = tokens / options.steps / step
             yield f"{name:12}{1e3 * step:12.1f}{rate:12,.0f}{middle:18.3f} ({low:.3f} to {high:.3f})"
         against = [mine / other for mine, other in zip(times["ours"], times["Trainer"], strict=True)]
-        yield f"ours / Trainer: median {statistics.median(against):.3f}"
+        low, middle, high = statistics.quantiles(against, n=4)
+        yield f"ours / Trainer: median {middle:.3f} ({low:.3f} to {high:.3f}); {options.rounds} rounds"
         yield from overhead(model, options, statistics.median(times["ours"]))
 
 

@@ -49,7 +49,7 @@ def test_without_the_setting_nothing_is_quantized(tiny, loaded_with):
 
 def test_without_bitsandbytes_it_says_what_to_install(tiny, monkeypatch):
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"(?s)not installed.*pip install bitsandbytes"):
+    with pytest.raises(MissingDependencyError, match=r"(?s)not installed.*fusionscope\[qlora\]"):
         VisualInstructionTuning(tiny, **ADAPTED, quantization=QuantizationSettings()).configure_model()
 
 

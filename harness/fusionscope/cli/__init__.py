@@ -33,28 +33,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run the stages of a recipe in order, in one run directory; resumes")
+    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=f"example: fusionscope {example}"
+        )
+
+    run = command("run", "run the stages of a recipe in order, in one run directory; resumes", "run sandbox --seed 1")
     run.add_argument("recipe", help="a recipe that we ship, a directory with one YAML file a stage, or one file")
     run.add_argument("--run-dir", help="where to run it (default: runs/NAME, NAME being the recipe's)")
     run.add_argument("--seed", type=int, help="seed of every stage, instead of the recipe's")
-    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every stage")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="a setting of every stage, such as trainer.max_steps=10; may be given several times",
+    )  # fmt: skip
     run.set_defaults(call=_run)
 
-    probe.add_arguments(commands.add_parser("probe", help="probe checkpoints and models after training; resumes"))
+    probe.add_arguments(
+        command("probe", "probe checkpoints and models after training; resumes", "probe runs/sandbox --layers last")
+    )
 
-    profile.add_arguments(commands.add_parser("profile", help="compare models over tasks; resumes"))
+    profile.add_arguments(command("profile", "compare models over tasks; resumes", "profile my-models.yaml"))
 
-    report = commands.add_parser("report", help="draw the page and the figures of a run and print its table")
+    report = command("report", "draw the page and the figures of a run and print its table", "report runs/sandbox")
     report.add_argument("run_dir", help="a directory with records.jsonl: of a run, a probe sweep or a profile")
     report.set_defaults(call=_report)
 
-    board = commands.add_parser("tensorboard", help="rebuild the event files of a run from its records")
+    board = command("tensorboard", "rebuild the event files of a run from its records", "tensorboard runs/sandbox")
     board.add_argument("run_dir", help="a directory with records.jsonl")
     board.set_defaults(call=_tensorboard)
 
-    export.add_arguments(commands.add_parser("export", help="write a checkpoint as a whole Hugging Face model"))
+    export.add_arguments(
+        command(
+            "export",
+            "write a checkpoint as a whole Hugging Face model",
+            "export RUN/2_instruct/checkpoints/last.ckpt my-model",
+        )
+    )
 
-    recipes.add_arguments(commands.add_parser("recipes", help="list, show or copy the recipes that we ship"))
+    recipes.add_arguments(
+        command("recipes", "list, show or copy the recipes that we ship", "recipes copy sandbox my-recipe")
+    )
 
     for name in _LIGHTNING:
         commands.add_parser(name, help=f"LightningCLI {name} with one YAML file: fusionscope {name} --config X.yaml")

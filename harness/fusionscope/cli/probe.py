@@ -12,16 +12,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; imports nothing heavy."""
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE",
-        help="a run directory, .ckpt files, Hugging Face or adapter directories, hub names, globs; or NAME=SOURCE",
+        help="a run directory (all its checkpoints), .ckpt files, Hugging Face or adapter directories, hub names, "
+        "globs; NAME=SOURCE gives one a name of its own",
     )  # fmt: skip
-    parser.add_argument("--task", action="append", metavar="NAME", help="a held-out task; default: those of the run")
     parser.add_argument(
-        "--task-set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every --task's loader"
+        "--task",
+        action="append",
+        metavar="NAME",
+        help="a held-out task, such as pope/random; may be given several times; default: those of the run",
     )
     parser.add_argument(
-        "--design", action="append", metavar="NAME", help="crossed, masked; default: the run's or task's"
+        "--task-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of every --task's loader, such as path=data/pope",
     )
-    parser.add_argument("--weights", metavar="NAMES", help="all, or names with commas")
+    parser.add_argument(
+        "--design",
+        action="append",
+        metavar="NAME",
+        help="crossed, learned or masked; may be given several times; default: the run's or task's",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="NAMES",
+        help="which pairs of pictures and questions: all, or names with commas such as uniform,natural",
+    )
     parser.add_argument("--layers", metavar="LAYERS", help="all, last, or numbers with commas")
     parser.add_argument("--estimator", metavar="NAME", help="default: the run's, or exact")
     parser.add_argument(

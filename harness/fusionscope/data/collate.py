@@ -52,7 +52,7 @@ class Collator:
                 f"{type(processor).__name__} holds a processor's parts",
                 "training data is prepared by the model's own processor, which did not load as a whole here: mostly, "
                 "its part for videos misses torchvision (probing does without)",
-                "pip install a torchvision that matches torch",
+                "pip install 'fusionscope[torchvision]'; it must match torch",
             )
         self.processor, self.template, self.max_length = processor, template, max_length
         self.pad_to_square, self.always_look = pad_to_square, always_look

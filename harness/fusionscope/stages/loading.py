@@ -43,7 +43,7 @@ def load(name: str, *, dtype: str, attention: str, quantization: QuantizationSet
 def _bits(name: str, settings: QuantizationSettings, dtype: str) -> BitsAndBytesConfig:
     if find_spec("bitsandbytes") is None:
         raise MissingDependencyError(
-            f"quantization.bits={settings.bits}", "bitsandbytes is not installed", "pip install bitsandbytes"
+            f"quantization.bits={settings.bits}", "bitsandbytes is not installed", "pip install 'fusionscope[qlora]'"
         )
     table = table_of(AutoConfig.from_pretrained(name).model_type)
     keep = [*table["vision_tower"], *table["projector"], "lm_head"]
