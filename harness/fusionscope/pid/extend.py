@@ -56,19 +56,22 @@ def _ascend_some(t_AK: Tensor, other_B: Tensor, f_AK: Tensor, e_BK: Tensor, mu: 
         outer_AKK = ((pull_AB / slack_AB) @ products_BC).view(-1, k, k)
         hessian_AKK = mu * e_AK[:, :, None] * e_AK[:, None] * outer_AKK
         hessian_AKK.diagonal(dim1=1, dim2=2).add_(torch.where(mass_AK > 0, mass_AK, torch.ones_like(mass_AK)))
-        step_AK = torch.linalg.solve(hessian_AKK, t_AK - mass_AK)
+        step_AK = torch.linalg.solve_ex(hessian_AKK, t_AK - mass_AK)[0]
         step_AK = step_AK / (1 + step_AK.abs().amax(1, keepdim=True))
         f_AK, slack_AB = _inside(f_AK, step_AK, e_BK, slack_AB)
     return f_AK
 
 
 def _inside(f_AK: Tensor, step_AK: Tensor, e_BK: Tensor, slack_AB: Tensor) -> tuple[Tensor, Tensor]:
-    """Takes of each point's step what keeps a tenth of its least slack, shortening up to three times."""
+    """Takes of each point's step what keeps a tenth of its least slack, shortening up to three times.
+
+    A device of its own is not asked whether all are done: what is inside stays where it is.
+    """
     least_A1 = 0.1 * slack_AB.amin(1, keepdim=True)
     for attempt in range(4):
         new_AB = 1 - (f_AK + step_AK).exp() @ e_BK.mT
         bad_A1 = ~(new_AB.amin(1, keepdim=True) >= least_A1)
-        if not bool(bad_A1.any()):
+        if not new_AB.is_cuda and not bool(bad_A1.any()):
             break
         step_AK = torch.where(bad_A1, (0.3 if attempt < 3 else 0.0) * step_AK, step_AK)
     return f_AK + step_AK, torch.where(bad_A1, slack_AB, new_AB)

@@ -1,0 +1,48 @@
+"""The interior-point method on points: what a device of its own is asked, and that asking rarely changes nothing."""
+
+import pytest
+import torch
+
+from fusionscope.pid import points_path
+from fusionscope.pid.points_path import solve_points
+from fusionscope.pid.tilt import tilt
+
+TOLERANCE = 2e-3
+
+
+def sources(n, k, scale):
+    """Masses of two sources with one marginal of the answer."""
+    g = torch.Generator().manual_seed(n)
+    flat, w = (torch.full((1, m), 1.0 / m, dtype=torch.float64) for m in (k, n))
+    rows = torch.softmax(scale * torch.randn(2, 1, n, k, generator=g, dtype=torch.float64), -1)
+    first, second = (tilt(p, w, flat)[0][0] / n for p in rows)
+    return first, second * (first.sum(0) / second.sum(0))
+
+
+@pytest.mark.parametrize(("n", "k", "scale"), [(100, 4, 1.0), (100, 3, 6.0), (80, 3, 20.0)])
+def test_a_device_that_is_asked_rarely_finds_the_same(n, k, scale, monkeypatch):
+    args = sources(n, k, scale)
+    often = solve_points(*args, TOLERANCE)
+    monkeypatch.setattr(points_path, "_is_asked_rarely", lambda p: True)
+    rarely = solve_points(*args, TOLERANCE)
+    for lower, upper, *_ in (often, rarely):
+        assert upper - lower <= TOLERANCE
+    assert max(often[0], rarely[0]) <= min(often[1], rarely[1])
+
+
+def test_no_value_leaves_the_device_within_a_step(monkeypatch):
+    args = sources(100, 4, 2.0)
+    monkeypatch.setattr(points_path, "_is_asked_rarely", lambda p: True)
+    step, steps = points_path._Path.step, []
+
+    def watched(*arguments):
+        with monkeypatch.context() as inner:
+            for name in ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "nonzero"):
+                inner.setattr(torch.Tensor, name, lambda *_, of=name: pytest.fail(f"{of} within a step"))
+            steps.append(1)
+            return step(*arguments)
+
+    monkeypatch.setattr(points_path._Path, "step", watched)
+    lower, upper, *_ = solve_points(*args, TOLERANCE)
+    assert upper - lower <= TOLERANCE
+    assert len(steps) > 5
