@@ -7,7 +7,8 @@
 
 1. Step time and tokens per second on the same model, batches and optimizer. The three ways take turns in one process,
    a round each, and ratios are taken within a round, so that a machine whose load drifts drags all of them; the median
-   ratio and its quartiles are printed. Collating is done beforehand: what is compared is the step.
+   ratio and its quartiles are printed, and each way's least time, which other work on the machine disturbs least.
+   Collating is done beforehand: what is compared is the step.
 2. What one PIDCallback probe costs, in seconds, in tokens and in steps of training.
 3. Floating point operations of the recipe llava15_7b with its schedule, probes and training (bench_flops.py).
 4. A long run of the sandbox's stage 2 with PIDCallback, on the schedule, the number of steps and the size of task of
@@ -171,13 +172,14 @@ def race(options: argparse.Namespace) -> Iterator[str]:
                     times[name].append(seconds / options.steps)
         yield options.model or f"LLaVA of random weights, width {options.width}, {options.layers} layers"
         yield f"batch {options.batch_size}, {tokens / options.steps:.0f} tokens a step, float32, {_kind(options)}"
-        yield f"{'':12}{'ms a step':>12}{'tokens/s':>12}{'of bare loop: median (quartiles)':>36}"
+        yield f"{'':12}{'ms a step':>12}{'least':>8}{'tokens/s':>12}{'of bare loop: median (quartiles)':>36}"
         for name, found in times.items():
             ratios = [mine / other for mine, other in zip(found, times["bare loop"], strict=True)]
             low, middle, high = statistics.quantiles(ratios, n=4)
             step = statistics.median(found)
             rate = tokens / options.steps / step
-            yield f"{name:12}{1e3 * step:12.1f}{rate:12,.0f}{middle:18.3f} ({low:.3f} to {high:.3f})"
+            quartiles = f"{middle:18.3f} ({low:.3f} to {high:.3f})"
+            yield f"{name:12}{1e3 * step:12.1f}{1e3 * min(found):8.1f}{rate:12,.0f}{quartiles}"
         against = [mine / other for mine, other in zip(times["ours"], times["Trainer"], strict=True)]
         low, middle, high = statistics.quantiles(against, n=4)
         yield f"ours / Trainer: median {middle:.3f} ({low:.3f} to {high:.3f}); {options.rounds} rounds"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to the picture: set up, train the sandbox model through its three stages while PID is measured, draw.
+# About 10 minutes on two idle cores once installed.
 # Safe to run again: what is installed stays, a run that was stopped goes on, a finished one is drawn again.
 #   bash tools/demo.sh            PYTHON=python3.12 bash tools/demo.sh            RUN_DIR=runs/other bash tools/demo.sh
 EXTRAS="easy-vqa"
@@ -15,4 +16,5 @@ fusionscope run recipes/sandbox --run-dir "$RUN_DIR"
 say "The paper's masked design beside the default, against the exhaustive truth"
 python tools/design_error.py "$RUN_DIR"
 say "Done in $((SECONDS - begin)) s"
-echo "Look at $RUN_DIR/figures, then:  $VENV/bin/tensorboard --logdir $RUN_DIR   (Time Series, Custom Scalars, Images)"
+echo "Look at $RUN_DIR/report.html, then:  $VENV/bin/tensorboard --logdir $RUN_DIR   (Time Series, Custom Scalars, Images)"
+echo "Your own:  $VENV/bin/fusionscope recipes copy sandbox my-recipe; change it; $VENV/bin/fusionscope run my-recipe"

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
@@ -60,3 +62,29 @@ def test_several_stages_are_not_copied_into_one_file(tmp_path, capsys):
     assert main(["recipes", "copy", "sandbox", str(tmp_path / "all.yaml")]) == 2
     assert "it has 3 stages" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_had_not_begun_takes_other_settings(tmp_path, capsys, monkeypatch):
+    refused = SimpleNamespace(run=lambda command: SimpleNamespace(returncode=2))
+    monkeypatch.setattr("fusionscope.cli.run.subprocess", refused)
+    run = ["run", "sandbox", "--run-dir", str(tmp_path)]
+    assert main([*run, "--set", "trainer.maxsteps=2"]) == 2
+    assert "It had not begun" in capsys.readouterr().err
+    assert main([*run, "--set", "trainer.max_steps=2"]) == 2
+    assert "It had not begun" in capsys.readouterr().err
+    (tmp_path / "records.jsonl").touch()
+    assert main([*run, "--set", "trainer.max_steps=2"]) == 2
+    assert "goes on from its last checkpoint" in capsys.readouterr().err
+    assert main([*run, "--set", "trainer.max_steps=3"]) == 2
+    assert "holds a run of recipe 'sandbox'" in capsys.readouterr().err
+
+
+def test_a_model_that_is_nowhere_is_an_error_with_a_fix(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", _nowhere)
+    assert main(["probe", "nosuch", "--task", "sandbox/synergy"]) == 2
+    assert "model='nosuch' cannot be loaded" in capsys.readouterr().err
+
+
+def _nowhere(*arguments, **settings):
+    raise OSError("no file of that name")

@@ -11,6 +11,7 @@ import yaml
 from fusionscope.cli.recipes import find_recipe
 from fusionscope.errors import ConfigError, RunDirectoryError
 from fusionscope.records import Journey, Stage
+from fusionscope.records.journey import FILE
 
 
 def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, settings: Sequence[str] = ()) -> int:
@@ -48,17 +49,24 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
         status = subprocess.run(_command(journey, stage.name, stage_files[stage.name], settings)).returncode
         reached = Journey.find(journey.directory)
         if status or reached is None or reached.current is not None:
-            print(
-                f"[{stage.name}] stopped (exit status {status}). What it wrote is kept; the same command goes on from"
-                " its last checkpoint.",
-                file=sys.stderr,
-            )
+            print(f"[{stage.name}] stopped (exit status {status}). {_what_now(journey.directory)}", file=sys.stderr)
             return status or 1
         journey = reached
     from fusionscope.study import report
 
     print(report(journey.directory))
     return 0
+
+
+def _what_now(directory: Path) -> str:
+    if _begun(directory):
+        return "What it wrote is kept; the same command goes on from its last checkpoint."
+    return "It had not begun: correct what it said and run it again."
+
+
+def _begun(directory: Path) -> bool:
+    """Whether a run has written anything but its plan, so that its settings can no longer change."""
+    return any(path.name != FILE for path in directory.iterdir())
 
 
 def _check_stage(path: Path) -> None:
@@ -83,7 +91,7 @@ def _open(
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(repr((seed, list(settings))).encode())
     found = Journey.find(directory)
-    if found is None:
+    if found is None or not _begun(directory):
         stages = tuple(Stage(name=name) for name in stage_files)
         return Journey(directory=directory, recipe=recipe, digest=digest.hexdigest(), seed=seed, stages=stages).save()
     if found.digest != digest.hexdigest():

@@ -155,9 +155,10 @@ def _hub(name: str, split: str) -> Iterator[Row]:
         found = datasets.load_dataset(owner, configuration or None, split=split)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{name} (split {split!r}) cannot be read from the hub",
+            f"{name} is neither here nor on the hub (split {split!r})",
             str(error),
-            "check name and split; a data set of several configurations is named owner/name:configuration",
+            "set path to the official file or folder, or check name and split; a data set of several configurations is "
+            "named owner/name:configuration",
         ) from error
     for column, feature in found.features.items():
         if isinstance(feature, datasets.Image):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import fusionscope.lvlm.families  # noqa: F401  (registers the adapters)
-from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.errors import ConfigError, InputError, UnknownNameError
 from fusionscope.lvlm.adapter import Adapter, Features, adapter_for, execution_device
 from fusionscope.lvlm.batch import Batch
 from fusionscope.lvlm.capture import Capture
@@ -68,6 +68,9 @@ class LVLM:
             device_map: As in transformers, ``"auto"`` to spread a large model.
             quantization: A transformers quantization config (such as BitsAndBytesConfig).
             **settings: Passed to ``AutoModelForImageTextToText.from_pretrained``.
+
+        Raises:
+            ConfigError: A name that cannot be loaded.
         """
         from transformers import AutoModelForImageTextToText
 
@@ -75,7 +78,14 @@ class LVLM:
             settings["device_map"] = device_map
         if quantization is not None:
             settings["quantization_config"] = quantization
-        model = AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=dtype, **settings)
+        try:
+            model = AutoModelForImageTextToText.from_pretrained(name_or_path, dtype=dtype, **settings)
+        except OSError as error:
+            raise ConfigError(
+                f"model={name_or_path!r} cannot be loaded",
+                str(error).splitlines()[0],
+                "give a directory written by save_pretrained (or by fusionscope export), or a name on the model hub",
+            ) from error
         if processor is None:
             from fusionscope.lvlm.processor import load_processor
 
