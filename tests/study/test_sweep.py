@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -29,10 +27,8 @@ from fusionscope.records import Journey, Record, RecordFile, Stage
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
 from fusionscope.study import sweep as sweep_module
-from fusionscope.study.breadth import spearman, task_regimes
 from fusionscope.study.checkpoints import find_checkpoints
 from fusionscope.study.models import Models
-from fusionscope.study.profile import read_profile, rows_of
 from fusionscope.study.sweep import Plan, merge, sweep
 
 TASKS: list[tuple[str, dict[str, Any]]] = [("sandbox/synergy", {}), ("sandbox/redundant", {})]
@@ -284,32 +280,6 @@ def main_or_raise(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
     call: Callable[..., int] = options.call
     call(options)
-
-
-def test_six_models_on_four_tasks_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Stopped after two models and run again; its correlations as computed here from the table alone."""
-    tasks = ("synergy", "knowledge", "vision", "redundant")
-    lines = [f"tasks: [{', '.join(f'sandbox/{task}' for task in tasks)}]", "layers: last", "models:"]
-    for i in range(6):
-        path = write(tmp_path / f"m{i}", seed=i)
-        lines.append(f"  - {{name: model-{i}, family: f{i // 2}, parameters: {1 + i % 2}.0e+6, path: {path}}}")
-    spec, out = tmp_path / "six.yaml", tmp_path / "out"
-    spec.write_text("\n".join(lines))
-    profile = read_profile(spec)
-    assert sweep(profile.checkpoints()[:2], profile.plan(), out) == 8
-    assert main(["profile", str(spec), "--out", str(out), "--device", "cpu"]) == 0
-    printed = capsys.readouterr().out
-    assert "16 probes made" in printed
-    rows = [row for row in pq.read_table(out / "profile.parquet").to_pylist() if row["task"] == "sandbox/synergy"]
-    assert [row["model"] for row in rows] == [f"model-{i}" for i in range(6)]
-    order = np.array([[r["synergy"], r["accuracy"]] for r in rows]).argsort(0).argsort(0)
-    found = spearman(*np.array([[r["synergy"], r["accuracy"]] for r in rows]).T)
-    if len({row["accuracy"] for row in rows}) == 6:
-        assert found == pytest.approx(1 - 6 * ((order[:, 0] - order[:, 1]) ** 2).sum() / 210)
-    measured = rows_of(profile, RecordFile(out / "records.jsonl").read())
-    (regime_of,) = [v for v in task_regimes(measured) if v.name == "sandbox/synergy"]
-    assert regime_of.synergy == pytest.approx(float(found), nan_ok=True)
-    assert regime_of.verdict in printed
 
 
 def test_a_model_that_fails_is_named_and_the_others_are_probed(tmp_path: Path) -> None:
