@@ -46,7 +46,11 @@ def stage(kind: str, model: str) -> L.LightningModule:
         return AlignmentPretraining(model, projector=full)
     lora = PartConfig(tune="lora", lr=1e-2)
     settings = LoraSettings(rank=2, alpha=4, dropout=0.0)
-    return VisualInstructionTuning(model, projector=full, language_model=lora, lora=settings)
+    dtype = "bfloat16" if kind == "bfloat16" else "float32"
+    module = VisualInstructionTuning(model, projector=full, language_model=lora, lora=settings, dtype=dtype)
+    if kind == "sgd":  # whose update shows a gradient of the wrong size, as Adam's does not
+        module.configure_optimizers = lambda: torch.optim.SGD([{**g, "lr": 0.1} for g in module.parameter_groups()])
+    return module
 
 
 def strategy(name: str, devices: int):
@@ -56,6 +60,10 @@ def strategy(name: str, devices: int):
         return ModelParallelStrategy(
             data_parallel_size=devices, tensor_parallel_size=1, save_distributed_checkpoint=False
         )
+    if name.startswith("deepspeed"):
+        from deepspeed_on_cpu import DeepSpeedOnCPU  # beside this script, as below
+
+        return DeepSpeedOnCPU(stage=int(name[-1]), logging_batch_size_per_gpu=1)
     return name
 
 
@@ -73,7 +81,8 @@ def main(
     trainer = L.Trainer(
         accelerator="cpu", devices=devices, strategy=strategy(name, devices), max_epochs=2, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[losses, pid],
-        default_root_dir=directory, accumulate_grad_batches=2, gradient_clip_val=1.0,
+        default_root_dir=directory, accumulate_grad_batches=2, gradient_clip_val=None if kind == "sgd" else 1.0,
+        precision="bf16-mixed" if kind == "bfloat16" else "32-true",
     )  # fmt: skip
     saving = Saving(Path(directory)) if not ckpt else None
     trainer.callbacks.extend([saving] if saving else [])

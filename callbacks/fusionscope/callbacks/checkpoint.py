@@ -1,5 +1,7 @@
 """Checkpoints on the schedule that training dynamics need: dense early, then even."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from fusionscope.callbacks.schedule import Schedule
 from fusionscope.records import Journey
 
-LAST = "last.ckpt"
+LAST, NEW = "last.ckpt", "new.ckpt"
 
 
 class ScheduledCheckpoint(Checkpoint):
@@ -60,7 +62,17 @@ class ScheduledCheckpoint(Checkpoint):
         self._saved_at = trainer.global_step
         folder = self.folder(trainer)
         trainer.save_checkpoint(folder / f"step={trainer.global_step:08d}.ckpt", weights_only=True)
-        trainer.save_checkpoint(folder / LAST, weights_only=False)
+        trainer.save_checkpoint(folder / NEW, weights_only=False)
+        if trainer.is_global_zero:
+            _replace(folder / NEW, folder / LAST)
+        trainer.strategy.barrier()
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a checkpoint in the place of another: a file, or the directory that some strategies write."""
+    if old.is_dir():
+        shutil.rmtree(old)
+    os.replace(new, old)
 
 
 def checkpoint_folder(root: str | Path) -> Path:

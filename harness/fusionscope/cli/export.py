@@ -8,7 +8,7 @@ from fusionscope.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("checkpoint", help="a .ckpt file that a stage saved, or the directory of a peft adapter")
+    parser.add_argument("checkpoint", help="a .ckpt that a stage saved, or the directory of a peft adapter")
     parser.add_argument("target", help="the directory to write; must not exist yet")
     parser.set_defaults(call=call)
 

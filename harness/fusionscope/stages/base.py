@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.lvlm import LVLM
 from fusionscope.records import Journey
-from fusionscope.stages.checkpoint import check_base, check_keys, fingerprint, keep, trained_keys
+from fusionscope.stages.checkpoint import KEY, check_base, check_keys, fingerprint, keep, trained_keys
 from fusionscope.stages.config import (
     ALIGN_PROJECTOR,
     FROZEN,
@@ -33,8 +33,7 @@ from fusionscope.stages.lora import add_adapters, merged_state_dict
 from fusionscope.stages.loss import NonFiniteLossError, summed_loss, tokens_seen
 from fusionscope.stages.parts import modules_of, parameters_by_part
 from fusionscope.stages.schedule import cosine_factor, warmup_steps
-
-_KEY = "fusionscope"
+from fusionscope.stages.strategies import begin_micro_batch, check_windows, is_update, prepare, scale_gradients
 
 
 class VLMStage(L.LightningModule):
@@ -43,6 +42,13 @@ class VLMStage(L.LightningModule):
     The loss is averaged over the supervised tokens of the whole accumulated batch on all ranks, so one update is the
     same however the batch is cut: micro-batches add up gradients of summed losses, which are divided once by the number
     of tokens, before clipping. Checkpoints hold the trained weights alone, with name and fingerprint of the base model.
+
+    It trains in one process, under DDP, FSDP2 (`ModelParallelStrategy`) and DeepSpeed's ZeRO stages 1 and 2,
+    whose engine casts the whole model to the precision and keeps the trained weights in float32 besides::
+
+        trainer:
+          strategy: deepspeed_stage_2  # pip install "fusionscope[deepspeed]"
+          precision: bf16-mixed
 
     Args:
         model: Hugging Face directory or hub name of the model to start from.
@@ -113,6 +119,10 @@ class VLMStage(L.LightningModule):
 
     # building
 
+    def setup(self, stage: str) -> None:
+        """Refuse a strategy that the stage cannot be trained under, before the model is loaded."""
+        prepare(self.trainer)
+
     def configure_model(self) -> None:
         """Load the model and split it into its parts; does nothing when that is done.
 
@@ -181,6 +191,7 @@ class VLMStage(L.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise ConfigError("the stage has no end", "a cosine needs one", "set trainer.max_steps or max_epochs")
+        check_windows(self.trainer)
         warmup = warmup_steps(int(steps), self.warmup_ratio, self.warmup_steps)
         factor = partial(cosine_factor, total=int(steps), warmup=warmup, min_ratio=self.min_lr_ratio)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -210,6 +221,7 @@ class VLMStage(L.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Start the clock of the micro-batch."""
         self._batch_start = time.perf_counter()
+        begin_micro_batch(self.trainer, batch_idx)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the micro-batch's token losses; its gradient is scaled before the update."""
@@ -224,7 +236,7 @@ class VLMStage(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Turn the gradient of the sum into that of the mean over all supervised tokens, before clipping."""
-        if self._sums is None:
+        if self._sums is None or not is_update(self.trainer):
             return
         loss, tokens, seen = total(self.trainer.strategy, self._sums).tolist()
         mean = loss / tokens if tokens else float("nan")
@@ -234,11 +246,7 @@ class VLMStage(L.LightningModule):
                 "an update with it would ruin every weight; nothing was updated",
                 "lower the learning rate, clip gradients (trainer.gradient_clip_val) or look at this batch",
             )
-        # Lightning divided by the micro-batches, the strategy by the ranks
-        factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / tokens
-        for parameter in self.parameters():  # those that a subclass adds to the network included
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
+        scale_gradients(self, 1.0 / tokens)
         self._log_step(optimizer, mean, seen / max(self._seconds, 1e-9))
         self._sums, self._seconds = None, 0.0
 
@@ -273,7 +281,7 @@ class VLMStage(L.LightningModule):
         """Leave out what is not trained, and note the base model, the settings and the random state of every rank."""
         checkpoint["state_dict"] = keep(checkpoint["state_dict"], trained_keys(self))
         cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-        checkpoint[_KEY] = {
+        checkpoint[KEY] = {
             "stage": type(self).__name__,
             "base": self.base,
             "base_hash": self._base_hash,
@@ -285,15 +293,15 @@ class VLMStage(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint belongs to this base model and keep its random state for the start."""
-        if _KEY not in checkpoint:
+        if KEY not in checkpoint:
             raise DataError(
                 "the checkpoint was not saved by a fusionscope stage",
                 "it doesn't say which base model its weights belong to",
                 "give one that a stage has saved",
             )
-        check_base(checkpoint[_KEY], self.base, self._base_hash)
-        check_keys(checkpoint[_KEY]["keys"], trained_keys(self), set(self.state_dict()))
-        self._rng = checkpoint[_KEY]["rng"]
+        check_base(checkpoint[KEY], self.base, self._base_hash)
+        check_keys(checkpoint[KEY]["keys"], trained_keys(self), set(self.state_dict()))
+        self._rng = checkpoint[KEY]["rng"]
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load trained weights, or all; anything in between is refused.

@@ -1,17 +1,70 @@
 """Checkpoints that hold what was trained: which keys, of which base model, and an exact check when they are loaded."""
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable
+from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from fusionscope.errors import DataError
+from fusionscope.errors import DataError, MissingDependencyError
 
+KEY = "fusionscope"
+"""Where a checkpoint says which base, parts and keys it belongs to."""
 _BLOCK = 4096
 _BLOCKS = 4096
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A checkpoint of a stage as a dictionary: a file, or the directory of shards that DeepSpeed writes.
+
+    Args:
+        path: The checkpoint.
+
+    Returns:
+        What the stage saved; ``state_dict`` holds the trained weights, in float32 where DeepSpeed kept them so.
+
+    Raises:
+        MissingDependencyError: A directory, without DeepSpeed.
+        DataError: A directory that it did not write, or not to the end.
+    """
+    saved = _put_together(Path(path)) if Path(path).is_dir() else _load(Path(path))
+    if "ds_version" in saved and KEY in saved:  # DeepSpeed adds every buffer
+        saved["state_dict"] = keep(saved["state_dict"], set(saved[KEY]["keys"]))
+    return saved
+
+
+def _load(file: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    return saved
+
+
+def _put_together(directory: Path) -> dict[str, Any]:
+    tag = directory / "latest"
+    if not tag.is_file():
+        raise DataError(
+            f"{directory} is no checkpoint",
+            "DeepSpeed's directories hold a file `latest`",
+            "give one that a stage saved",
+        )
+    if find_spec("deepspeed") is None:
+        raise MissingDependencyError(
+            f"{directory} holds the shards of a DeepSpeed run",
+            "deepspeed, which puts them together, is not installed",
+            "pip install deepspeed, or make a file of it where that is installed: lightning.pytorch.utilities."
+            "deepspeed.convert_zero_checkpoint_to_fp32_state_dict(directory, file)",
+        )
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    saved = _load(directory / tag.read_text().strip() / "mp_rank_00_model_states.pt")
+    with redirect_stdout(io.StringIO()):
+        saved["state_dict"] = dict(get_fp32_state_dict_from_zero_checkpoint(str(directory)))
+    return saved
 
 
 def trained_keys(module: nn.Module) -> set[str]:

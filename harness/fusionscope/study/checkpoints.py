@@ -126,11 +126,9 @@ def _of_run(directory: Path) -> list[Checkpoint]:
 
 
 def _stage_checkpoint(path: Path) -> Checkpoint:
-    """A ``.ckpt`` file with its place in the journey, where it lies in one."""
-    if not path.is_file():
-        raise ConfigError(
-            f"{path} does not exist", "a .ckpt file is a checkpoint of one of our stages", "correct the path"
-        )
+    """A ``.ckpt`` file, or DeepSpeed's directory of that name, with its place in the journey, where it lies in one."""
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist", "a .ckpt is a checkpoint of one of our stages", "correct the path")
     match = _STEP.search(path.stem)
     step = int(match[1]) if match else 0
     folder = path.resolve().parent.parent

@@ -9,9 +9,9 @@ import yaml
 from fusionscope.errors import DataError
 from fusionscope.lvlm import LVLM
 from fusionscope.stages import LoraSettings, PartConfig, VLMStage
+from fusionscope.stages.checkpoint import KEY, read
 from fusionscope.study.checkpoints import Checkpoint
 
-_KEY = "fusionscope"
 _PLAIN = ("VLMStage", "AlignmentPretraining", "VisualInstructionTuning")
 
 
@@ -79,14 +79,14 @@ class Models:
         return self._lvlm
 
     def _load_stage(self, checkpoint: Checkpoint) -> LVLM:
-        saved = torch.load(checkpoint.path, map_location="cpu", weights_only=True, mmap=True)
-        if _KEY not in saved:
+        saved = read(checkpoint.path)
+        if KEY not in saved:
             raise DataError(
                 f"{checkpoint.path} was not saved by a fusionscope stage",
                 "it doesn't say which base model its weights belong to",
                 "give a Hugging Face directory, or a checkpoint that a stage has saved",
             )
-        about = saved[_KEY]
+        about = saved[KEY]
         key = ("stage", about["base"], about["base_hash"], repr(about["parts"]), repr(about["lora"]), checkpoint.config)
         if self._key != key or self._stage is None:
             self._forget()

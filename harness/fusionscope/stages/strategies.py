@@ -1,0 +1,130 @@
+"""What a stage owes to Lightning's strategies: which it can train under, and how each has its gradients scaled.
+
+Under most strategies a parameter holds its gradient until the update, so scaling it in place is enough. DeepSpeed's
+engine takes gradients away during the backward pass, counts micro-batches and clips by itself; what it does offer is a
+loss scale that its optimizer divides gradients by, before clipping. A summed loss is a mean one scaled by its number
+of tokens: that is the scale it is told, once the whole accumulated batch is known.
+
+Reference: DeepSpeed, ``runtime/zero/stage_1_and_2.py`` (``override_loss_scale``, ``unscale_and_clip_grads``).
+"""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+
+from fusionscope.errors import ConfigError
+
+_FSDP2 = "set trainer.strategy to lightning.pytorch.strategies.ModelParallelStrategy (FSDP2)"
+
+
+def prepare(trainer: Trainer) -> None:
+    """Refuse a strategy whose updates or checkpoints would be wrong; DeepSpeed is told to save what is trained alone.
+
+    Args:
+        trainer: A trainer with its strategy.
+
+    Raises:
+        ConfigError: Lightning's FSDP of the first kind, DeepSpeed's stages 0 and 3, DeepSpeed with float16 or with an
+            optimizer of its own.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, FSDPStrategy):
+        raise ConfigError(
+            "trainer.strategy=fsdp", "it hides which weights are trained, so checkpoints miss them", _FSDP2
+        )
+    if not isinstance(strategy, DeepSpeedStrategy):
+        return
+    config: dict[str, Any] = strategy.config or {}
+    zero = int((config.get("zero_optimization") or {}).get("stage", 0))
+    if zero == 3:
+        raise ConfigError(
+            "DeepSpeed with ZeRO stage 3",
+            "weights would lie in pieces that probes, checks of checkpoints and exports cannot read",
+            f"{_FSDP2}, which shards weights too, or deepspeed_stage_2",
+        )
+    if zero not in (1, 2):
+        raise ConfigError(
+            f"DeepSpeed with ZeRO stage {zero}", "it shards nothing", "set trainer.strategy to ddp or deepspeed_stage_2"
+        )
+    if trainer.precision.startswith("16"):
+        raise ConfigError(
+            f"trainer.precision={trainer.precision} with DeepSpeed",
+            "its loss scale is taken for the number of supervised tokens, and float16 needs one of its own",
+            "set trainer.precision to bf16-mixed",
+        )
+    if "optimizer" in config:
+        raise ConfigError(
+            "an optimizer in DeepSpeed's config",
+            "it would ignore the stage's learning rate per part and its schedule",
+            "leave it out",
+        )
+    strategy.exclude_frozen_parameters = True
+
+
+def check_windows(trainer: Trainer) -> None:
+    """Refuse accumulated batches that DeepSpeed would not end with the epoch.
+
+    Args:
+        trainer: A trainer that knows its number of batches.
+
+    Raises:
+        ConfigError: An epoch is no whole number of accumulated batches.
+    """
+    pieces = trainer.accumulate_grad_batches
+    if not isinstance(trainer.strategy, DeepSpeedStrategy) or pieces == 1:
+        return
+    trainer.fit_loop.setup_data()  # counts the batches; does nothing where that is done
+    batches = trainer.num_training_batches
+    if batches == float("inf") or batches % pieces:
+        whole = "" if batches == float("inf") else f" to {int(batches) // pieces * pieces}"
+        raise ConfigError(
+            f"{batches} batches an epoch with trainer.accumulate_grad_batches={pieces} under DeepSpeed",
+            "Lightning leaves an epoch's last, shorter accumulation to DeepSpeed, which does not update with it",
+            f"set trainer.limit_train_batches{whole} (a multiple of {pieces}), choose a batch size without rest, "
+            "or use ddp or FSDP2",
+        )
+
+
+def begin_micro_batch(trainer: Trainer, batch_idx: int) -> None:
+    """Tell DeepSpeed whether this micro-batch ends an accumulated batch, as Lightning counts them.
+
+    Args:
+        trainer: The trainer.
+        batch_idx: The micro-batch's number in its epoch.
+    """
+    engine = _engine(trainer)
+    if engine is not None:
+        engine.set_gradient_accumulation_boundary((batch_idx + 1) % trainer.accumulate_grad_batches == 0)
+        engine.optimizer.override_loss_scale(1.0)
+
+
+def is_update(trainer: Trainer) -> bool:
+    """Whether the optimizer step that Lightning announces will change the weights: DeepSpeed has one a micro-batch."""
+    engine = _engine(trainer)
+    return engine is None or bool(engine.is_gradient_accumulation_boundary())
+
+
+def scale_gradients(module: LightningModule, factor: float) -> None:
+    """Multiply the gradient of the summed losses, before clipping.
+
+    Args:
+        module: The stage; parameters that a subclass adds to its network are scaled too.
+        factor: One over the number of tokens.
+    """
+    trainer = module.trainer
+    # Lightning divided by the micro-batches, the strategy by the ranks
+    factor *= trainer.accumulate_grad_batches * trainer.world_size
+    engine = _engine(trainer)
+    if engine is not None:
+        # the engine has divided by the micro-batches once more
+        engine.optimizer.override_loss_scale(1.0 / (factor * engine.gradient_accumulation_steps()))
+        return
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            parameter.grad.mul_(factor)
+
+
+def _engine(trainer: Trainer) -> Any:
+    strategy = trainer.strategy
+    return strategy.deepspeed_engine if isinstance(strategy, DeepSpeedStrategy) else None
