@@ -183,12 +183,15 @@ def _correlation(task: str, own: Sequence[Row], measure: str, target: str, resam
     )  # fmt: skip
 
 
+_SAID = {"drop": "accuracy drop", "unique_vision": "unique vision", "unique_language": "unique language"}
+
+
 def _why_undefined(x_M: Floats, y_M: Floats, measure: str, target: str) -> str:
     """Why two measures have no rank correlation, or nothing."""
     if len(x_M) < 2:
         return f"{len(x_M)} models with both"
     still = [name for name, values in ((target, y_M), (measure, x_M)) if float(np.ptp(values)) == 0]
-    return f"{still[0]} does not vary" if still else ""
+    return f"{_SAID.get(still[0], still[0])} does not vary" if still else ""
 
 
 def regime(synergy: float, language: float) -> str:

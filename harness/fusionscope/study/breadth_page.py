@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fusionscope.records import ATOMS, Record
 from fusionscope.study import page, tables
@@ -15,6 +16,9 @@ from fusionscope.study.methods import SOURCES, sentences
 from fusionscope.study.profile import Profile, comparisons, rows_of, without_records
 from fusionscope.study.series import SHORT
 from fusionscope.study.theme import COLOURS, EXTRA, INK, MUTED, SHAPES, inline_svg, style
+
+NARROWEST = 0.02
+"""Bits that an axis spans at least: less than that is no difference to look at."""
 
 
 def breadth_figure(rows: Sequence[Row]) -> Figure:
@@ -56,6 +60,10 @@ def draw_scatter(axes: Any, own: Sequence[Row], atom: str) -> None:
     axes.set_xlabel(f"{SHORT[atom]} (bits)")
     axes.set_ylabel("accuracy")
     axes.margins(0.08)
+    left, right = axes.get_xlim()
+    room = max(0.0, NARROWEST - (right - left)) / 2
+    axes.set_xlim(left - room, right + room)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_ylim(-0.03, 1.05)
     axes.grid()
 

@@ -237,7 +237,7 @@ def _regimes(rows: Sequence[Row]) -> Rows:
 def _strategies(rows: Sequence[Row]) -> Rows:
     return [
         ("family", "strategy", "S, standardised", "U2, standardised"),
-        *((v.name, v.verdict, f"{v.synergy:+.3f}", f"{v.language:+.3f}") for v in breadth.family_strategies(rows)),
+        *((v.name, v.verdict, _change(v.synergy), _change(v.language)) for v in breadth.family_strategies(rows)),
     ]
 
 
@@ -245,7 +245,7 @@ def _scaling(rows: Sequence[Row]) -> Rows:
     return [
         ("task", "family", "from", "to", "doublings", *(f"Δ{SHORT[atom]}" for atom in ATOMS), "ΔI", "Δaccuracy"),
         *(
-            (d.task, d.family, d.smaller, d.larger, f"{d.doublings:.2f}", *(f"{v:+.3f}" for v in d.changes.values()))
+            (d.task, d.family, d.smaller, d.larger, f"{d.doublings:.2f}", *map(_change, d.changes.values()))
             for d in breadth.scaling(rows)
         ),
     ]
@@ -285,6 +285,10 @@ def _model(file: Path, row: Mapping[str, Any]) -> Model:
 
 def _percent(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.0%}"
+
+
+def _change(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:+.3f}".replace("-0.000", "+0.000")
 
 
 def _number(value: float) -> str:
