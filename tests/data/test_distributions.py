@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,6 +107,24 @@ def test_popes_hub_table_in_shards_holds_each_picture_once(tmp_path: Path) -> No
     ]  # fmt: skip
     task = pope.load(path=table(tmp_path / "POPE.tsv", nameless, "\t"))
     assert (len(task.images), task.pairs[:, 0].tolist()) == (2, [0, 1, 0])
+
+
+def test_a_name_on_the_hub_may_carry_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(name: str, configuration: str | None, *, split: str) -> datasets.Dataset:
+        asked.append((name, configuration, split))
+        if configuration is None:
+            raise ValueError("Config name is missing. Please pick one among: ['cc', 'cn', 'en']")
+        row = {**MM, "image": {"bytes": encoded(7), "path": None}}
+        return datasets.Dataset.from_list([row]).cast_column("image", datasets.Image())
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    task = mmbench.load(path="lmms-lab/MMBench:en")
+    assert task.images[0].getpixel((0, 0)) == (7, 7, 7)
+    assert asked == [("lmms-lab/MMBench", "en", "dev")]
+    with pytest.raises(ConfigError, match=r"Config name is missing(?s:.*)owner/name:configuration"):
+        mmbench.load(path="lmms-lab/MMBench")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
