@@ -7,10 +7,10 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.smolvlm import processing_smolvlm
 from transformers.processing_utils import ProcessorMixin, VideosKwargs
 
 from fusionscope.lvlm import tiny
-from fusionscope.lvlm.tiny import templates
 
 CORPUS = [
     "A chat between a curious user and an artificial intelligence assistant. USER: What is this? ASSISTANT: A cat.",
@@ -87,32 +87,50 @@ _PROCESSORS = {
     "qwen3_vl": ("Qwen3VLProcessor", {}),
     "internvl": ("InternVLProcessor", {"image_seq_length": 4}),
     "idefics3": ("Idefics3Processor", {"image_seq_len": 4}),
-    "smolvlm": ("Idefics3Processor", {"image_seq_len": 4}),  # SmolVLM's writes the same, but wants num2words for videos
+    "smolvlm": ("SmolVLMProcessor", {"image_seq_len": 4}),
+    "gemma3": ("Gemma3Processor", {"image_seq_length": 4}),
+    "paligemma": ("PaliGemmaProcessor", {}),
+    "instructblip": ("InstructBlipProcessor", {"num_query_tokens": 5}),
+    "fuyu": ("FuyuProcessor", {}),
 }
-_SIGNS = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>", "video": "<video>"}
+_NO_VIDEOS = ("idefics3", "gemma3", "paligemma", "instructblip", "fuyu")
+_NO_TEMPLATE = ("paligemma", "instructblip", "fuyu")
+_SIGNS = {
+    "internvl": {
+        "start_image": "<img>",
+        "end_image": "</img>",
+        "context_image": "<IMG_CONTEXT>",
+        "video": "<video>",
+    },
+    "gemma3": {"boi": "<start_of_image>", "eoi": "<end_of_image>", "image": "<image_soft_token>"},
+}
+_ENDS = {"paligemma": "<pad>", "fuyu": "<pad>", "instructblip": "</s>"}  # the first two have no other sign to end with
 
 
 @pytest.fixture
 def family_processor(monkeypatch):
-    """Whole processors of the miniatures; a stand-in is their part for videos, which needs torchvision."""
+    """Whole processors of the miniatures; stand-ins are their part for videos and SmolVLM's names of numbers."""
     monkeypatch.setattr(ProcessorMixin, "check_argument_for_proper_class", lambda *arguments, **settings: None)
+    monkeypatch.setattr(processing_smolvlm, "num2words", str)
 
     def make(model_type):
         parts = tiny.build(model_type)[1]
         if model_type not in _PROCESSORS:
             return parts
         name, settings = _PROCESSORS[model_type]
-        if model_type not in ("idefics3", "smolvlm"):
+        if model_type not in _NO_VIDEOS:
             settings = settings | {"video_processor": NoVideos()}
-        if model_type == "internvl":
-            for sign, text in _SIGNS.items():
-                setattr(parts.tokenizer, f"{sign}_token", text)
-                setattr(parts.tokenizer, f"{sign}_token_id", parts.tokenizer.convert_tokens_to_ids(text))
-        template = parts.chat_template
-        if model_type == "llava_onevision":  # the published one writes an answer otherwise than its prompt announces it
-            template = templates.INTERNVL.replace("<IMG_CONTEXT>", "<image>")
-        return getattr(transformers, name)(
-            image_processor=parts.image_processor, tokenizer=parts.tokenizer, chat_template=template, **settings
-        )
+        if model_type not in _NO_TEMPLATE:
+            settings = settings | {"chat_template": parts.chat_template}
+        if model_type == "instructblip":
+            settings = settings | {"qformer_tokenizer": parts.qformer_tokenizer}
+        if model_type in _ENDS:
+            parts.tokenizer.eos_token = _ENDS[model_type]
+        parts.image_processor.image_seq_length = 16
+        for sign, text in _SIGNS.get(model_type, {}).items():
+            setattr(parts.tokenizer, f"{sign}_token", text)
+            setattr(parts.tokenizer, f"{sign}_token_id", parts.tokenizer.convert_tokens_to_ids(text))
+        kind = getattr(transformers, name)
+        return kind(image_processor=parts.image_processor, tokenizer=parts.tokenizer, **settings)
 
     return make

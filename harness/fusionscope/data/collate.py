@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from fusionscope.data.conversation import Conversation, Turn, parse
-from fusionscope.data.templates import Rendered, TemplateName, image_token, render
-from fusionscope.errors import ConfigError, DataError, MissingDependencyError
+from fusionscope.data.encode import encoder_for
+from fusionscope.data.templates import Encoded, Rendered, TemplateName, image_token, render
+from fusionscope.errors import ConfigError, DataError, FusionscopeError, MissingDependencyError
 
 IGNORE = -100
 
@@ -16,21 +17,23 @@ IGNORE = -100
 class Collator:
     """Turn LLaVA rows into model inputs and labels.
 
-    The processor expands image placeholders and tokenizes; it also says which characters each token covers, and that
-    alone decides the labels. A token is supervised where it overlaps assistant text; what it covers besides may only be
-    white space (tokenizers glue a leading blank to a word), which every sample is checked for.
+    The processor expands image placeholders and tokenizes (`fusionscope.data.encode`); it also says which characters
+    each token covers, and that alone decides the labels. A token is supervised where it overlaps assistant text; what
+    it covers besides may only be white space (tokenizers glue a leading blank to a word), which every sample is checked
+    for. A trial sample is collated at once, so that what the processor lacks is told before training.
 
     Args:
         processor: The model's processor, with a fast tokenizer.
         template: ``"plain"``, ``"v1"`` or ``"chat"`` (`fusionscope.data.templates.render`).
         max_length: Longer samples are cut at their end; image tokens are never cut.
         always_look: Add a black picture with nothing to learn to a batch without any image. Ranks wait for each other
-            in vision tower and projector, which a batch of texts alone would leave out (LLaVA does the same).
+            in vision tower and projector, which a batch of texts alone would leave out (LLaVA does the same). Always
+            on for InstructBLIP, whose forward takes no batch without a picture.
         pad_to_square: Pad images to squares with the processor's mean colour, as LLaVA-1.5 does in stage 2.
 
     Raises:
-        ConfigError: The tokenizer is not a fast one.
-        MissingDependencyError: The model's own processor could not be loaded as a whole.
+        ConfigError: The tokenizer is not a fast one, or processor and template do not make a sample with a picture.
+        MissingDependencyError: The model's own processor could not be loaded as a whole, or cannot run here.
     """
 
     def __init__(
@@ -41,21 +44,11 @@ class Collator:
         pad_to_square: bool = False,
         always_look: bool = False,
     ) -> None:
-        if not processor.tokenizer.is_fast:
-            raise ConfigError(
-                f"{type(processor.tokenizer).__name__} is not a fast tokenizer",
-                "labels are made from the characters that each token covers, which slow ones don't tell",
-                "load the processor with use_fast=True",
-            )
-        if not callable(processor):
-            raise MissingDependencyError(
-                f"{type(processor).__name__} holds a processor's parts",
-                "training data is prepared by the model's own processor, which did not load as a whole here: mostly, "
-                "its part for videos misses torchvision (probing does without)",
-                "pip install 'fusionscope[torchvision]'; it must match torch",
-            )
+        _check(processor)
         self.processor, self.template, self.max_length = processor, template, max_length
-        self.pad_to_square, self.always_look = pad_to_square, always_look
+        self.encode = encoder_for(processor)
+        self.pad_to_square, self.always_look = pad_to_square, always_look or self.encode.needs_image
+        self._try()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Collate.
@@ -67,39 +60,63 @@ class Collator:
             The model's inputs, right-padded, and ``labels`` int64 [B, T], -100 outside assistant text.
 
         Raises:
-            DataError: A sample has no supervised token, a token crosses the border of the assistant's text, or images
-                do not fit into ``max_length``.
+            DataError: A sample has no supervised token, a token crosses the border of the assistant's text, a text
+                mentions an image that is not there, or images do not fit into ``max_length``.
         """
         conversations = [parse(row) for row in rows]
         if self.always_look and not any(conversation.images for conversation in conversations):
             conversations.append(self._blank())
-        rendered = [render(conversation, self.template, self.processor) for conversation in conversations]
-        images = [self._image(image) for conversation in conversations for image in conversation.images]
-        batch = self._process([one.text for one in rendered], images)
-        offsets = batch.pop("offset_mapping").tolist()
-        replaced = batch.pop("text_replacement_offsets", None) or [[] for _ in rendered]
-        labels = torch.full_like(batch["input_ids"], IGNORE)
-        for i, (conversation, one) in enumerate(zip(conversations, rendered, strict=True)):
-            mask = supervised(one, offsets[i], replaced[i], conversation.id)
-            mask_T = torch.tensor(mask) & batch["attention_mask"][i].bool()
-            labels[i][mask_T] = batch["input_ids"][i][mask_T]
-        done = self._cut({**batch, "labels": labels}, [c.id for c in conversations], [r.text for r in rendered])
+        encoded = self._encoded(conversations)
+        batch = self._labelled(encoded, [one.id for one in conversations])
+        done = self._cut(batch, [one.id for one in conversations], [one.text for one in encoded.rendered])
         done["labels"][len(rows) :] = IGNORE  # the black picture's row, if there is one
         return done
 
-    def _process(self, texts: list[str], images: list[Any]) -> dict[str, Any]:
-        bos = self.processor.tokenizer.bos_token
-        encoded = self.processor(
-            text=texts,
-            images=images or None,
-            padding=True,
-            padding_side="right",
-            add_special_tokens=not (bos and all(text.startswith(bos) for text in texts)),
-            return_tensors="pt",
-            return_offsets_mapping=True,
-            return_text_replacement_offsets=True,
-        )
-        return {key: value for key, value in encoded.items() if key != "token_type_ids"}
+    def _encoded(self, conversations: Sequence[Conversation]) -> Encoded:
+        rendered = [render(one, self.template, self.processor) for one in conversations]
+        mark = image_token(self.processor)
+        for conversation, one in zip(conversations, rendered, strict=True):
+            if one.text.count(mark) != len(conversation.images):
+                raise DataError(
+                    f"sample {conversation.id!r} has {len(conversation.images)} images and {one.text.count(mark)} "
+                    f"marks {mark!r}: {one.text[:400]!r}",
+                    "each mark becomes an image",
+                    f"keep {mark!r} out of the sample's words, and use a chat template that writes it once per image",
+                )
+        return self.encode(rendered, [[self._image(image) for image in one.images] for one in conversations])
+
+    def _labelled(self, encoded: Encoded, ids: Sequence[str]) -> dict[str, Any]:
+        batch = encoded.inputs
+        labels = torch.full_like(batch["input_ids"], IGNORE)
+        parts = zip(encoded.rendered, encoded.offsets, encoded.replaced, ids, strict=True)
+        for i, (one, offsets, replaced, name) in enumerate(parts):
+            mask = supervised(one, offsets, replaced, name)
+            mask_T = torch.tensor(mask) & batch["attention_mask"][i].bool()
+            labels[i][mask_T] = batch["input_ids"][i][mask_T]
+        return {**batch, "labels": labels}
+
+    def _try(self) -> None:
+        """Collate a sample with a picture.
+
+        Raises:
+            ConfigError: The processor fails.
+            MissingDependencyError: It needs a package that is not installed.
+        """
+        name = type(self.processor).__name__
+        try:
+            self._labelled(self._encoded([self._blank()]), ["blank"])
+        except FusionscopeError:
+            raise
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"{name} cannot prepare training data here", str(error).strip(), "install what it names"
+            ) from error
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{name} cannot prepare a sample with a picture",
+                f"{type(error).__name__}: {error}",
+                "load the processor of the model's own checkpoint; with a template of another one, pass template=",
+            ) from error
 
     def _blank(self) -> Conversation:
         crop = getattr(self.processor.image_processor, "crop_size", None) or {}
@@ -114,15 +131,17 @@ class Collator:
     def _cut(self, batch: dict[str, Any], ids: list[str], texts: list[str]) -> dict[str, Any]:
         length = batch["input_ids"].shape[1]
         if length > self.max_length:
-            image_id = self.processor.tokenizer.convert_tokens_to_ids(image_token(self.processor))
-            if bool((batch["input_ids"][:, self.max_length :] == image_id).any()):
+            image_ids = torch.tensor(_image_ids(self.processor))
+            if bool(torch.isin(batch["input_ids"][:, self.max_length :], image_ids).any()):
                 raise DataError(
                     f"a sample of {ids} has image tokens after position {self.max_length}",
                     "half an image cannot be shown",
                     "raise max_length",
                 )
             batch = {
-                key: value[:, : self.max_length] if value.shape[:2] == (len(ids), length) else value
+                key: value[:, : self.max_length]
+                if value.shape[:2] == (len(ids), length) and not key.startswith("qformer_")
+                else value
                 for key, value in batch.items()
             }
         for name, text, labels in zip(ids, texts, batch["labels"], strict=True):
@@ -133,6 +152,32 @@ class Collator:
                     "check the template and the tokenizer, raise max_length, or drop the sample",
                 )
         return batch
+
+
+def _check(processor: Any) -> None:
+    """Raise unless the processor is whole and its tokenizer tells offsets."""
+    if not processor.tokenizer.is_fast:
+        raise ConfigError(
+            f"{type(processor.tokenizer).__name__} is not a fast tokenizer",
+            "labels are made from the characters that each token covers, which slow ones don't tell",
+            "load the processor with use_fast=True",
+        )
+    if not callable(processor):
+        reason = getattr(processor, "reason", "")
+        raise MissingDependencyError(
+            f"{type(processor).__name__} holds a processor's parts",
+            "training data is prepared by the model's own processor, which did not load as a whole here (probing does "
+            f"without){': ' + reason if reason else '; mostly, its part for videos misses torchvision'}",
+            "pip install what it names (a torchvision that matches torch; num2words for SmolVLM), or complete the "
+            "directory with the files of the model's own checkpoint",
+        )
+
+
+def _image_ids(processor: Any) -> list[int]:
+    """Ids of the tokens that make up an image; Gemma 3's differ from that of the placeholder."""
+    words = processor.tokenizer
+    found = [words.convert_tokens_to_ids(image_token(processor)), getattr(words, "image_token_id", None)]
+    return [int(one) for one in (*found, *getattr(processor, "image_token_ids", ())) if one is not None]
 
 
 def supervised(

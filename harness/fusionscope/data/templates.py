@@ -1,10 +1,11 @@
 """Conversation templates: from turns to one string and the spans of it that the model shall learn to say."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+from torch import Tensor
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from fusionscope.data.conversation import Conversation, Turn
@@ -32,13 +33,40 @@ class Rendered:
     spans: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Conversations as a batch, and where the text of each token is found.
+
+    Args:
+        inputs: The model's inputs, padded on the right.
+        rendered: The conversations that ``replaced`` and ``offsets`` speak of.
+        offsets: (start, end) in the expanded string, per token of each row; (0, 0) for tokens that cover no text.
+        replaced: The expansions of each row's string: ``span`` before, ``new_span`` after, ``replacement``.
+    """
+
+    inputs: dict[str, Tensor]
+    rendered: Sequence[Rendered]
+    offsets: Sequence[Sequence[Sequence[int]]]
+    replaced: Sequence[Sequence[Mapping[str, Any]]]
+
+
+# What stands after a question and before its answer, where a family has no chat template: the prompt's form is that of
+# its checkpoints (`fusionscope.lvlm`), and an answer ends with the end token.
+_NATIVE = {
+    "PaliGemmaProcessor": ("\n", ""),
+    "InstructBlipProcessor": ("", " "),
+    "FuyuProcessor": ("\n<0x04>", " "),
+}
+
+
 def render(conversation: Conversation, template: TemplateName, processor: Any) -> Rendered:
     """Write a conversation out.
 
     Args:
         conversation: The conversation.
         template: ``"plain"``: images, caption, newline; the user's words are dropped (LLaVA's stage 1). ``"v1"``:
-            Vicuna's dialogue (LLaVA-1.5's stage 2). ``"chat"``: the model's own chat template.
+            Vicuna's dialogue (LLaVA-1.5's stage 2). ``"chat"``: the model's own chat template; for PaliGemma,
+            InstructBLIP and Fuyu, which have none, the form of the prompts that they were trained on.
         processor: The model's processor.
 
     Raises:
@@ -72,13 +100,7 @@ def _plain(conversation: Conversation, processor: Any) -> Rendered:
 
 def _v1(conversation: Conversation, processor: Any) -> Rendered:
     text, spans = V1_SYSTEM + " ", []
-    end = processor.tokenizer.eos_token
-    if end is None:
-        raise ConfigError(
-            "template='v1'",
-            "the tokenizer has no eos_token, which ends each answer",
-            "set it, or use the template 'chat'",
-        )
+    end = _end(processor, "v1")
     for turn in conversation.turns:
         if turn.role == "user":
             shown = (image_token(processor) + "\n") * turn.images + turn.text
@@ -90,8 +112,34 @@ def _v1(conversation: Conversation, processor: Any) -> Rendered:
     return Rendered(text=text, spans=tuple(spans))
 
 
+def _end(processor: Any, template: TemplateName) -> str:
+    end: str | None = processor.tokenizer.eos_token
+    if end is None:
+        raise ConfigError(
+            f"template={template!r}",
+            "the tokenizer has no eos_token, which ends each answer",
+            "set it" if template == "chat" else "set it, or use the template 'chat'",
+        )
+    return end
+
+
+def _native(conversation: Conversation, processor: Any, after_question: str, before_answer: str) -> Rendered:
+    text, spans, end = "", [], _end(processor, "chat")
+    for turn in conversation.turns:
+        if turn.role == "user":
+            text += image_token(processor) * turn.images + turn.text + after_question
+        else:
+            start = len(text) + len(before_answer)
+            text += before_answer + turn.text + end
+            spans.append((start, len(text)))
+    return Rendered(text=text, spans=tuple(spans))
+
+
 def _chat(conversation: Conversation, processor: Any) -> Rendered:
     template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
+    native = next((_NATIVE[kind.__name__] for kind in type(processor).__mro__ if kind.__name__ in _NATIVE), None)
+    if not template and native is not None:
+        return _native(conversation, processor, *native)
     if not template:
         raise ConfigError(
             "template='chat'", f"{type(processor).__name__} has no chat template", "use the template 'v1' or 'plain'"
@@ -124,13 +172,15 @@ def _render(
 def _by_prefixes(messages: list[dict[str, Any]], template: str, tokens: dict[str, Any]) -> Rendered:
     """What the template adds between the assistant's header and the end of its turn."""
 
-    def write(upto: int, header: bool) -> str:
-        texts, _ = _render([messages[:upto]], chat_template=template, add_generation_prompt=header, **tokens)
+    def write(some: list[dict[str, Any]], header: bool = False) -> str:
+        texts, _ = _render([some], chat_template=template, add_generation_prompt=header, **tokens)
         return str(texts[0])
 
-    full, spans = write(len(messages), False), []
+    full, spans = write(messages), []
     for i in range(1, len(messages), 2):
-        before, after = write(i, True), write(i + 1, False)
+        before, after = write(messages[:i], header=True), write(messages[: i + 1])
+        if not full.startswith(before):  # LLaVA-OneVision's template announces an answer otherwise than it writes it
+            before = _common(after, write([*messages[:i], _other(messages[i])]))
         if not full.startswith(before) or not full.startswith(after.rstrip()):
             raise DataError(
                 f"the chat template writes turn {i} differently when others follow: {after[-80:]!r}",
@@ -139,6 +189,23 @@ def _by_prefixes(messages: list[dict[str, Any]], template: str, tokens: dict[str
             )
         spans.append((len(before), len(after.rstrip())))
     return Rendered(text=full, spans=tuple(spans))
+
+
+def _other(message: dict[str, Any]) -> dict[str, Any]:
+    """The same turn with a text that begins otherwise."""
+    said = message["content"][-1]["text"].lstrip()
+    return {**message, "content": [{"type": "text", "text": "1" if said.startswith("0") else "0"}]}
+
+
+def _common(one: str, other: str) -> str:
+    """The beginning that two strings share.
+
+    >>> _common("abc", "abd")
+    'ab'
+    """
+    return one[
+        : next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    ]
 
 
 def _checked(conversation: Conversation, rendered: Rendered) -> Rendered:

@@ -33,22 +33,7 @@ class FuyuAdapter(Adapter):
         return [self.model.model.vision_embed_tokens]
 
     def process(self, images: Sequence[Any]) -> list[Features]:
-        return [self._patches(image) for image in images]
-
-    def _patches(self, image: Any) -> Features:
-        made, maker = self._processed([image]), self.processor.image_processor
-        size = maker.patch_size if isinstance(maker.patch_size, dict) else vars(maker.patch_size)
-        pixels = np.asarray(made["images"][0])
-        pixels = pixels.reshape(-1, *pixels.shape[-3:])
-        sides = [
-            min(side, -(-int(made[f"image_unpadded_{name}s"][0][0]) // size[name]) * size[name])
-            for side, name in zip(pixels.shape[-2:], ("height", "width"), strict=True)
-        ]
-        patches = maker.patchify_image(image=pixels[..., : sides[0], : sides[1]])
-        return {
-            "pixel_values": torch.as_tensor(patches).reshape(-1, patches.shape[-1]),
-            "columns": torch.tensor([sides[1] // size["width"]]),
-        }
+        return [patchify(self.processor.image_processor, image, self._processed([image])) for image in images]
 
     def look(self, pixels: Sequence[Features]) -> list[Features]:
         eye = self.model.model.vision_embed_tokens
@@ -67,3 +52,29 @@ class FuyuAdapter(Adapter):
 
     def shape_key(self, features: Features) -> tuple[int, ...]:
         return (features["embeddings"].shape[0], int(features["columns"]))
+
+
+def patchify(maker: Any, image: Any, made: Any = None) -> Features:
+    """An image's patches, row by row, without those that are padding alone.
+
+    Shapes: C channels, H height, W width.
+
+    Args:
+        maker: Fuyu's image processor.
+        image: The image.
+        made: What the image processor made of it, if that is known.
+
+    Returns:
+        ``pixel_values`` [patches, values] and ``columns`` [1], patches in a row.
+    """
+    made = maker(images=[image], return_tensors="pt") if made is None else made
+    size = maker.patch_size if isinstance(maker.patch_size, dict) else vars(maker.patch_size)
+    names, pixels_CHW = ("height", "width"), torch.as_tensor(np.asarray(made["images"][0])).squeeze(0)
+    rows, columns = (
+        min(side // size[name], -(-int(made[f"image_unpadded_{name}s"][0][0]) // size[name]))
+        for side, name in zip(pixels_CHW.shape[-2:], names, strict=True)
+    )
+    high, wide = (size[name] for name in names)
+    kept = pixels_CHW[:, : rows * high, : columns * wide].reshape(-1, rows, high, columns, wide)
+    patches = kept.permute(1, 3, 2, 4, 0).reshape(rows * columns, -1)
+    return {"pixel_values": patches, "columns": torch.tensor([columns])}

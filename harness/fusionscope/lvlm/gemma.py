@@ -16,7 +16,9 @@ from fusionscope.lvlm.stream import StreamAdapter
 class Gemma3Adapter(StreamAdapter):
     """Gemma 3: tokens of one image see each other in both directions, all else is causal."""
 
-    packing = "tokens of an image see each other by token_type_ids, which training data don't carry"
+    packing = (
+        "tokens of an image see each other by token_type_ids, a mask that nobody has shown to keep packed samples apart"
+    )
     image_text = "<start_of_image>"
     image_frame = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n"
     image_mark = "<image_soft_token>"

@@ -19,12 +19,14 @@ class ComposedProcessor:
         image_processor: The checkpoint's image processor, in its PIL variant where torchvision is missing.
         chat_template: The checkpoint's chat template, or None.
         qformer_tokenizer: InstructBLIP's second tokenizer, or None.
+        reason: Why the processor did not load as a whole.
     """
 
     tokenizer: Any
     image_processor: Any
     chat_template: str | None = None
     qformer_tokenizer: Any = None
+    reason: str = ""
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write all parts so that `load_processor` finds them again."""
@@ -77,4 +79,5 @@ def _compose(name_or_path: str, reason: Exception, settings: dict[str, Any]) -> 
         image_processor=images,
         chat_template=tokenizer.chat_template,
         qformer_tokenizer=load_words(second) if second.is_dir() else None,
+        reason=" ".join(str(reason).split()),
     )

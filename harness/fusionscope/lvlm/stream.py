@@ -67,7 +67,7 @@ class LlavaNextAdapter(StreamAdapter):
 class LlavaOnevisionAdapter(LlavaNextAdapter):
     """LLaVA-OneVision: as LLaVA-NeXT, with pooling above nine tiles."""
 
-    packing = ImageInputs(per_image=("pixel_values", "image_sizes", "batch_num_images"))
+    packing = ImageInputs(per_image=("pixel_values", "image_sizes"), per_sample=("batch_num_images",))
 
 
 class _Leaf(nn.Module):
