@@ -5,7 +5,7 @@
 Each world is a joint p(type of image, type of question, answer), so its atoms are known, and whether its dual is unique
 (up to the gauge). Samples (or images and questions, uniform over types) are drawn from it, and the intervals of the
 drawn design compared with the truth. Also prints where the optimum of thousands of points lies between the bounds that
-merging gives. Takes about eight minutes on one core.
+merging gives. Takes about ten minutes on one core.
 """
 
 import argparse
@@ -71,6 +71,10 @@ def worlds() -> dict[str, Tensor]:
         torch.cat([2 * half, 4 * half]).repeat_interleave(2, 1),
         torch.cat([2 * half, 4 * half]).repeat(1, 2),
     )
+    own, mixed = (
+        torch.randn(*shape, 4, generator=torch.Generator().manual_seed(2)).double() for shape in ((4,), (4, 4))
+    )
+    alike = 1.5 * (own[:, None] + own)
     tables = {
         "vision dominates, K=2": logistic(4, 2, 2.0, 0.5, 0.7),
         "vision nearly dominates, K=2": torch.stack([1 - nearly, nearly], -1),
@@ -85,6 +89,7 @@ def worlds() -> dict[str, Tensor]:
             (first[:, None] + second) + 0.5 * torch.randn(4, 4, 4, generator=g, dtype=torch.float64), -1
         ),
         "AND, softened (kink)": torch.stack([1 - both, both], -1),
+        "equal channels, K=4 (kink)": torch.softmax(alike + 0.5 * (mixed + mixed.transpose(0, 1)), -1),
     }
     return {name: table / table[..., 0].numel() for name, table in tables.items()}
 

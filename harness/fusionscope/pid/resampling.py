@@ -67,9 +67,8 @@ def subsampling_interval(
     """Confidence intervals of all atoms from subsamples alone.
 
     Fewer units are drawn than there are, so that the replicates see a kink at a larger scale than the sample does; the
-    interval is symmetric around the plug-in. On a softened AND it covers .8 to .94, depending on the atom, where a
-    plain standard error covers as little as .61; :func:`fusionscope.pid.confidence_intervals`, at less cost, covers .95
-    and more there (tools/check_pid.py).
+    interval is symmetric around the plug-in. On a softened AND it covers .84 to .98, depending on the atom;
+    :func:`fusionscope.pid.confidence_intervals`, at less cost, covers .94 to .98 there (tools/check_pid.py).
 
     Args:
         conditionals: p(y | a, b), [..., A, B, K].
