@@ -73,7 +73,9 @@ def test_every_family_learns_assistant_text_alone_in_any_company(model_type, fam
     company = [ROWS[0], ROWS[3]] if model_type == "mllama" else ROWS
     with torch.no_grad():
         together = torch.tensor(summed_loss(model.eval(), collate(company)))
+        text_first = torch.tensor(summed_loss(model, collate(company[1:] + company[:1])))
         alone = torch.tensor([summed_loss(model, collate([one])) for one in company]).sum(0)
+    assert text_first.tolist() == pytest.approx(together.tolist(), rel=1e-5)
     assert together[1] == alone[1]
     assert (together[0] / together[1]).item() == pytest.approx((alone[0] / alone[1]).item(), abs=1e-5)
 

@@ -4,7 +4,7 @@ Three processors cannot, and `fusionscope.data.image_first` takes their place.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -41,6 +41,14 @@ def encoder_for(processor: Any) -> Encoder:
     return Expanding(processor)
 
 
+# Processors that cannot tell expansions where a batch begins with a sample that has none (transformers then takes them
+# for numbers): one with pictures goes first. Named are their outputs for images that have an entry per sample.
+_LED: Mapping[str, tuple[str, ...]] = {
+    "Idefics3Processor": ("pixel_values", "pixel_attention_mask"),
+    "InternVLProcessor": (),
+}
+
+
 class Expanding:
     """The processor puts tokens in the place of each image's mark and says where.
 
@@ -56,6 +64,7 @@ class Expanding:
     def __init__(self, processor: Any) -> None:
         self.processor, names = processor, names_of(processor)
         self.crosses = "MllamaProcessor" in names
+        self.led = next((_LED[name] for name in names if name in _LED), None)
         # Elsewhere these ids come from the tokenizer, say nothing and are no input of the model.
         self.drops = () if "Gemma3Processor" in names else ("token_type_ids",)
 
@@ -64,7 +73,40 @@ class Expanding:
         if self.crosses:
             rendered = [self._begun(one) for one in rendered]
             _warn_of_leaks([len(some) for some in images])
-        bos, texts = self.processor.tokenizer.bos_token, [one.text for one in rendered]
+        leader = next((i for i, some in enumerate(images) if some), 0)
+        if self.led is None or leader == 0:
+            return self._encoded(rendered, images)
+        order = [leader, *(i for i in range(len(images)) if i != leader)]  # which leaves the order of the images
+        found = self._encoded([rendered[i] for i in order], [images[i] for i in order])
+        back, shape = [order.index(i) for i in range(len(order))], found.inputs["input_ids"].shape
+        return Encoded(
+            inputs={
+                name: value[back] if value.shape == shape or name in self.led else value
+                for name, value in found.inputs.items()
+            },
+            rendered=rendered,
+            offsets=[found.offsets[i] for i in back],
+            replaced=[found.replaced[i] for i in back],
+        )
+
+    def _encoded(self, rendered: Sequence[Rendered], images: Sequence[Sequence[Image.Image]]) -> Encoded:
+        inputs = self._processed([one.text for one in rendered], images)
+        replaced = inputs.pop("text_replacement_offsets", None)
+        if replaced is None or isinstance(replaced, Tensor):  # InternVL's, where there is nothing in them
+            replaced = [[]] * len(rendered)
+        if "batch_num_images" in inputs:  # LLaVA-OneVision's leave out samples without, which packing must place too
+            inputs["batch_num_images"] = torch.tensor([len(some) for some in images])
+        if "offset_mapping" not in inputs:
+            raise ConfigError(
+                f"{type(self.processor).__name__} tells no offsets",
+                "labels are made from the characters that each token covers",
+                "use one of transformers' own processors",
+            )
+        offsets = inputs.pop("offset_mapping").tolist()
+        return Encoded(inputs=inputs, rendered=rendered, offsets=offsets, replaced=replaced)
+
+    def _processed(self, texts: list[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Any]:
+        bos = self.processor.tokenizer.bos_token
         written = self.crosses or (bos and all(text.startswith(bos) for text in texts))
         encoded = self.processor(
             text=texts,
@@ -76,20 +118,7 @@ class Expanding:
             return_offsets_mapping=True,
             return_text_replacement_offsets=True,
         )
-        inputs = {key: value for key, value in encoded.items() if key not in self.drops}
-        replaced = inputs.pop("text_replacement_offsets", None)
-        if replaced is None or isinstance(replaced, Tensor):  # InternVL's, where there is nothing in them
-            replaced = [[]] * len(texts)
-        if "batch_num_images" in inputs:  # LLaVA-OneVision's leave out samples without, which packing must place too
-            inputs["batch_num_images"] = torch.tensor([len(some) for some in images])
-        if "offset_mapping" not in inputs:
-            raise ConfigError(
-                f"{type(self.processor).__name__} tells no offsets",
-                "labels are made from the characters that each token covers",
-                "use one of transformers' own processors",
-            )
-        offsets = inputs.pop("offset_mapping").tolist()
-        return Encoded(inputs=inputs, rendered=rendered, offsets=offsets, replaced=replaced)
+        return {key: value for key, value in encoded.items() if key not in self.drops}
 
     def _begun(self, one: Rendered) -> Rendered:
         """With the start token where Mllama's processor would write it, which moves the characters after it."""
@@ -111,7 +140,7 @@ def _warn_of_leaks(images: Sequence[int]) -> None:
     if len(set(images)) > 1:
         warnings.warn(
             f"samples with {sorted(set(images))} images in one batch: in transformers' Mllama a token before the first "
-            "image of its sample attends to all pictures of its row, empty ones included, so that text-only samples "
-            "are not read as they are alone; data.group_by_length=true keeps them in batches of their own",
+            "image of its sample attends to all pictures of its row, empty ones included: text-only samples are "
+            "not read as they are alone. On one process, data.group_by_length=true keeps most in batches of their own",
             stacklevel=4,
         )
