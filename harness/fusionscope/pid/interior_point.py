@@ -30,7 +30,7 @@ from torch import Tensor
 
 from fusionscope.pid.blocks import factor, half_coupling, margins_of_products, solve_lower, solve_upper
 
-_TO_BOUNDARY = 0.95
+_TO_BOUNDARY = 0.9  # longer steps leave the path, shorter ones are too many
 _START_MULTIPLIER = 0.1
 # Points that hang together by masses of 1e-15 alone leave the Newton matrix singular to rounding. Since the system is
 # solved for increments, adding this share of its diagonal is a proximal term: it slows nothing but those directions.
@@ -302,17 +302,17 @@ class _System:
         the potentials themselves loses the margins of q near the end.
         """
         pull = self.d * gradient
-        f_nKA, g_nKB, t_n1BA = self._solve(pull, pull.sum(1, keepdim=True))
-        dq = self.d * (f_nKA[:, :, None] + g_nKB[..., None] + t_n1BA) - pull
+        f_nKA, g_nKB, both, t_n1BA = self._solve(pull, pull.sum(1, keepdim=True))
+        dq = self.d * (both + t_n1BA) - pull
         for _ in range(self.refinements):
             off_n1BA = self.stiffness * t_n1BA - (dq - self.d * t_n1BA).sum(1, keepdim=True)
-            more_f, more_g, more_t = self._solve(-dq, off_n1BA)
-            f_nKA, g_nKB, t_n1BA = f_nKA + more_f, g_nKB + more_g, t_n1BA + more_t
-            dq = self.d * (f_nKA[:, :, None] + g_nKB[..., None] + t_n1BA) - pull
+            more_f, more_g, more_both, more_t = self._solve(-dq, off_n1BA)
+            f_nKA, g_nKB, both, t_n1BA = f_nKA + more_f, g_nKB + more_g, both + more_both, t_n1BA + more_t
+            dq = self.d * (both + t_n1BA) - pull
         return dq, f_nKA, g_nKB
 
-    def _solve(self, load_nKBA: Tensor, off_n1BA: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Potentials and rescaling for margins ``residual + A load`` and the equation of t off by ``off``."""
+    def _solve(self, load_nKBA: Tensor, off_n1BA: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Potentials, their sums and t, for margins ``residual + A load`` and the equation of t off by ``off``."""
         n, k, n_b, n_a = self.d.shape
         off_n1BA = off_n1BA * self.root
         load_nKBA = load_nKBA + self.e * off_n1BA
@@ -322,8 +322,8 @@ class _System:
         g_nR1 = torch.cholesky_solve(right, self.chol_nRR)
         back_nKA = first_nKA - (self.w_nRC.mT @ g_nR1).view(n, k, n_a)
         f_nKA, g_nKB = solve_upper(self.low_nKKA, back_nKA), g_nR1.view(n, k, n_b)
-        both = self.e * (f_nKA[:, :, None] + g_nKB[..., None])
-        return f_nKA, g_nKB, (both.sum(1, keepdim=True) - off_n1BA) * self.root
+        both = f_nKA[:, :, None] + g_nKB[..., None]
+        return f_nKA, g_nKB, both, ((self.e * both).sum(1, keepdim=True) - off_n1BA) * self.root
 
 
 def _or_one(x: Tensor) -> Tensor:
