@@ -252,10 +252,10 @@ class VLMStage(L.LightningModule):
 
     def _log_step(self, optimizer: torch.optim.Optimizer, loss: float, speed: float) -> None:
         self.log("train/loss", loss, prog_bar=True)
+        self.log("step", float(self.optimizer_steps + 1))  # at every step: ModelCheckpoint names its files by it
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its logger connector
         if not every or (self.global_step + 1) % every:
             return  # each value that Lightning is handed costs up to a millisecond, whether it is written or not
-        self.log("step", float(self.optimizer_steps + 1))
         self.log("train/tokens_per_second", speed)
         for group in optimizer.param_groups:
             if not group["name"].endswith("_vectors"):
