@@ -181,3 +181,9 @@ def test_bad_inputs_are_named() -> None:
         GaussianPID(bias_correction=True).from_covariance(random_covariance(0, 3), sizes=(1, 1, 1))
     with pytest.raises(InputError, match=r"sizes=\(1, 1, 2\)"):
         estimator.from_covariance(random_covariance(0, 3), sizes=(1, 1, 2))
+    with pytest.raises(InputError, match="covariance has a diagonal from -1 and"):
+        estimator.from_covariance(-torch.eye(3), sizes=(1, 1, 1))
+    with pytest.raises(InputError, match="target is a list"):
+        estimator.estimate(x, x, x.tolist())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"leading dimensions: .*'language': \(3,\)"):
+        estimator.estimate(x.expand(2, 20, 2), x.expand(3, 20, 2), x)

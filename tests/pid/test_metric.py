@@ -60,6 +60,10 @@ def test_bad_inputs_are_named() -> None:
         metric.update(*p, weights=torch.ones(3))
     with pytest.raises(InputError, match="weights holds a negative"):
         metric.update(*p, weights=-torch.ones(8))
+    with pytest.raises(InputError, match="weights is a list"):
+        metric.update(*p, weights=[1.0] * 8)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"vision has shape \(5, 3\), joint \(8, 3\)"):
+        metric.update(p[0], p[1][:5], p[2])
     with pytest.raises(InputError, match="language sums to 2"):
         metric.update(p[0], p[1], 2 * p[2])
     metric.update(*p)

@@ -157,6 +157,8 @@ class BatchEstimator:
 
     def _checked_features(self, name: str, x: Tensor, n_layers: int, n_samples: int) -> Tensor:
         """float32 [N, D], or [L, N, D] where each layer has its own."""
+        if not isinstance(x, Tensor):
+            raise InputError(f"{name} is a {type(x).__name__}", "features are a tensor", f"torch.as_tensor({name})")
         if x.ndim < 2 or x.shape[-2] != n_samples or (x.ndim > 2 and x[..., 0, 0].numel() != n_layers):
             raise InputError(
                 f"{name} has shape {tuple(x.shape)}",

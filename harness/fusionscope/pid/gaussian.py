@@ -71,8 +71,8 @@ class GaussianPID:
         weight = self.shrinkage
         if weight != "ledoit_wolf" and not (isinstance(weight, int | float) and 0 <= weight < 1):
             raise InputError(f"shrinkage={weight!r}", "it weighs the identity", "pass [0, 1) or 'ledoit_wolf'")
-        if not self.tolerance > 0:
-            raise InputError(f"tolerance={self.tolerance}", "no interval is narrower than that", "pass 1e-7")
+        if not isinstance(self.tolerance, int | float) or not self.tolerance > 0:
+            raise InputError(f"tolerance={self.tolerance!r}", "no interval is narrower than that", "pass 1e-7")
         if self.bias_correction and weight != 0.0:
             raise InputError(
                 f"bias_correction=True with shrinkage={weight!r}",
@@ -121,9 +121,10 @@ class GaussianPID:
         Raises:
             InputError: A covariance that is not square, symmetric, positive definite and of the sizes' sum.
         """
-        if covariance.shape != (sum(sizes), sum(sizes)) or min(sizes) < 1:
+        given = tuple(covariance.shape) if isinstance(covariance, Tensor) else type(covariance).__name__
+        if given != (sum(sizes), sum(sizes)) or min(sizes) < 1:
             raise InputError(
-                f"covariance has shape {tuple(covariance.shape)}, sizes={sizes}",
+                f"covariance is {given}, sizes={sizes}",
                 "it must be square with the sum of three positive sizes",
                 "pass sizes=(D1, D2, DY)",
             )
@@ -131,7 +132,12 @@ class GaussianPID:
         scale = covariance.diagonal().sqrt()
         correlation = covariance / scale[:, None] / scale
         if not bool(torch.isfinite(correlation).all()) or not torch.allclose(correlation, correlation.T):
-            raise InputError("covariance", "it must be finite and symmetric with a positive diagonal", "mend it")
+            least, off = float(covariance.diagonal().min()), float((covariance - covariance.T).abs().max())
+            raise InputError(
+                f"covariance has a diagonal from {least:.3g} and differs from its transpose by {off:.3g}",
+                "it must be finite and symmetric with a positive diagonal",
+                "mend it",
+            )
         values = self._decompose(correlation, sizes, n)
         return _stack([values], torch.Size(), n or 0, covariance.device)
 
@@ -176,6 +182,8 @@ class GaussianPID:
 
 def _check(given: dict[str, Tensor]) -> None:
     for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise InputError(f"{name} is a {type(x).__name__}", "samples are a tensor", f"torch.as_tensor({name})")
         if x.ndim < 2 or x.numel() == 0 or not x.is_floating_point():
             raise InputError(
                 f"{name} has shape {tuple(x.shape)}, dtype {x.dtype}",
@@ -187,6 +195,11 @@ def _check(given: dict[str, Tensor]) -> None:
     counts = {name: x.shape[-2] for name, x in given.items()}
     if len(set(counts.values())) > 1 or min(counts.values()) < 3:
         raise InputError(f"samples: {counts}", "the same samples of all three, at least three", "align them")
+    leading = {name: tuple(x.shape[:-2]) for name, x in given.items()}
+    longest = max(map(len, leading.values()))
+    padded = [(1,) * (longest - len(shape)) + shape for shape in leading.values()]
+    if any(len({size for size in sizes if size != 1}) > 1 for sizes in zip(*padded, strict=True)):
+        raise InputError(f"leading dimensions: {leading}", "they must broadcast", "align the layers")
 
 
 def _corrected(nats: dict[str, float], sizes: tuple[int, int, int], n: int | None) -> dict[str, float]:

@@ -67,8 +67,9 @@ class PartialInformationDecomposition(Metric):
             InputError: Not distributions, or shapes that do not match each other.
         """
         named = (("joint", joint), ("vision", vision), ("language", language))
-        p = torch.stack([check_simplex(name, x, 1, 2).detach() for name, x in named])
+        checked = [check_simplex(name, x, 1, 2).detach() for name, x in named]
         check_same_shape(*named)
+        p = torch.stack(checked)
         if weights is None:
             weights = p.new_ones(joint.shape[-2])
         _check_weights(weights, joint.shape[-2])
@@ -99,10 +100,9 @@ class PartialInformationDecomposition(Metric):
 
 
 def _check_weights(weights: Tensor, n_samples: int) -> None:
-    if weights.shape != (n_samples,):
-        raise InputError(
-            f"weights has shape {tuple(weights.shape)}", f"there are {n_samples} samples", "pass one weight a sample"
-        )
+    if not isinstance(weights, Tensor) or weights.shape != (n_samples,):
+        got = f"has shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else f"is a {type(weights).__name__}"
+        raise InputError(f"weights {got}", f"there are {n_samples} samples", "pass a tensor of one weight a sample")
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise InputError(
             "weights holds a negative number, an infinity or a NaN", "weights count samples", "mend the weights"
