@@ -142,7 +142,8 @@ def test_standard_errors_alone_suffice_where_no_atom_is_flagged():
 
 
 def test_flags_vanish_with_more_samples_away_from_kinks_and_stay_at_them():
-    shares = [[max(flagged(paired(world, n, 60)).values()) for n in (200, 2000)] for world in (crossing(), softened_and())]
+    worlds = crossing(), softened_and()
+    shares = [[max(flagged(paired(world, n, 60)).values()) for n in (200, 2000)] for world in worlds]
     assert shares[0][0] > 0.1
     assert shares[0][1] == 0
     assert min(shares[1]) > 0.9
