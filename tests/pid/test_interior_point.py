@@ -101,6 +101,16 @@ def test_what_is_lost_to_rounding_keeps_its_best_bounds():
     assert (found.upper_n >= good.lower_n - 1e-14).all()
 
 
+@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e-300, 1e-18])
+def test_answers_whose_mass_is_hardly_a_number(tiny):
+    p = torch.tensor([[[0.3, 0.1, 0.0], [0.1, 0.2, tiny]], [[0.2, 0.0, tiny], [tiny, 0.1, 0.0]]], dtype=torch.float64)
+    without = torch.where(p > 1e-3, p, 0.0)
+    result, plain = pid_from_joint(p), pid_from_joint(without)
+    assert bool(result.converged)
+    for name, bits in plain.atoms().items():
+        assert abs(bits - result.atoms()[name]) < 1e-6
+
+
 def test_nearly_empty_joints_converge():
     g = torch.Generator().manual_seed(1)
     masses = torch.rand(64, 5, 5, 4, generator=g, dtype=torch.float64) ** 40  # many masses under 1e-12

@@ -109,8 +109,7 @@ def round_to_margins(p1_nKA: Tensor, p2_nKB: Tensor, q_nKBA: Tensor) -> Tensor:
     q = q_nKBA * _ratio(p1_nKA, q_nKBA.sum(2)).clamp(max=1)[:, :, None]
     q = q * _ratio(p2_nKB, q.sum(3)).clamp(max=1)[..., None]
     short1, short2 = (p1_nKA - q.sum(2)).clamp(min=0), (p2_nKB - q.sum(3)).clamp(min=0)
-    scale = _ratio(torch.ones_like(short2[..., :1]), short2.sum(-1, keepdim=True))
-    return q + short1[:, :, None] * (short2 * scale)[..., None]
+    return q + short1[:, :, None] * _ratio(short2, short2.sum(-1, keepdim=True))[..., None]
 
 
 def _ratio(p: Tensor, q: Tensor) -> Tensor:
@@ -124,8 +123,7 @@ def start(p1_nKA: Tensor, p2_nKB: Tensor) -> _Batch:
     a confident model are full of, start on the path with multipliers of ordinary size.
     """
     support = (p1_nKA > FLOOR)[:, :, None] & (p2_nKB > FLOOR)[..., None]
-    py_nK = p2_nKB.sum(-1)
-    q = support * p1_nKA[:, :, None] * (p2_nKB * _ratio(torch.ones_like(py_nK), py_nK)[..., None])[..., None]
+    q = support * p1_nKA[:, :, None] * _ratio(p2_nKB, p2_nKB.sum(-1, keepdim=True))[..., None]
     return _Batch(
         p1_nKA=p1_nKA,
         p2_nKB=p2_nKB,
