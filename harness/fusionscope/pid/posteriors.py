@@ -163,8 +163,9 @@ def _mismatch(sources: tuple[Tensor, Tensor], w_LN: Tensor, py_LK: Tensor) -> di
 
 def _balanced(mass_LNK: Tensor, py_LK: Tensor) -> Tensor:
     """Masses scaled per answer to the marginal, as the paper's Sinkhorn leaves them."""
-    own_LK = mass_LNK.sum(1)
-    return mass_LNK * torch.where(own_LK > 0, py_LK / torch.where(own_LK > 0, own_LK, 1.0), 0.0)[:, None]
+    own_L1K = mass_LNK.sum(1, keepdim=True)
+    share_LNK = torch.where(own_L1K > 0, mass_LNK / torch.where(own_L1K > 0, own_L1K, 1.0), 0.0)
+    return share_LNK * py_LK[:, None]
 
 
 def _other_answers(sources: tuple[Tensor, Tensor], w_LN: Tensor, py_LK: Tensor) -> Tensor:
