@@ -92,7 +92,7 @@ class PIDCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.monitor.probed_at = state_dict["probed_at"]
-        self.monitor.cost.load_state_dict(state_dict["cost"])
+        self.monitor.cost.load_state_dict(state_dict.get("cost", {}))  # older checkpoints do not say
         self._resumed = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

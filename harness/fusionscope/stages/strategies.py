@@ -10,6 +10,7 @@ Reference: DeepSpeed, ``runtime/zero/stage_1_and_2.py`` (``override_loss_scale``
 
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
@@ -120,9 +121,9 @@ def scale_gradients(module: LightningModule, factor: float) -> None:
         # the engine has divided by the micro-batches once more
         engine.optimizer.override_loss_scale(1.0 / (factor * engine.gradient_accumulation_steps()))
         return
-    for parameter in module.parameters():
-        if parameter.grad is not None:
-            parameter.grad.mul_(factor)
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    if gradients:
+        torch._foreach_mul_(gradients, factor)  # what torch's optimizers use: few kernels instead of one a parameter
 
 
 def _engine(trainer: Trainer) -> Any:
