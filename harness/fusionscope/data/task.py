@@ -37,7 +37,7 @@ class HeldOutTask:
         questions: B questions; every one has K candidates.
         answers: The K answers that Y ranges over, as a person would read them.
         pairs: int64 [N, 2], the natural pairs as (image index, question index).
-        pair_answers: int64 [N], index of the right answer of each natural pair, in [0, K).
+        pair_answers: int64 [N], index of the right answer of each natural pair, -1 where none is known.
         crossable: Whether every question makes sense with every image.
         truth: int64 [A, B], the right answer of every pair of a crossable task, -1 where there is none; or None.
         pair_weights: Named weights over the crossed grid, each float64 [A, B] summing to 1. ``"uniform"`` is always
@@ -83,12 +83,12 @@ class HeldOutTask:
             f"pairs {tuple(self.pairs.shape)} and pair_answers {tuple(self.pair_answers.shape)}",
             "they must be [N, 2] and [N]",
         )
+        self._require(self.crossable or len(self.pairs) > 0, "has no pairs", "one that cannot be crossed is its pairs")
+        stray = self.pair_answers[(self.pair_answers < -1) | (self.pair_answers >= n_answers)].tolist()
         self._require(
-            bool(((self.pair_answers >= 0) & (self.pair_answers < n_answers)).all()),
-            f"has pair_answers from {int(self.pair_answers.min())} to {int(self.pair_answers.max())}"
-            if self.pair_answers.numel()
-            else "has no pairs",
-            f"they are indices of its {n_answers} answers",
+            not stray,
+            f"has pair_answers {stray[:5]}",
+            f"they are indices of its {n_answers} answers, or -1 where none is known",
         )
         if self.truth is not None:
             self._require(
