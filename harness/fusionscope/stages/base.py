@@ -33,7 +33,14 @@ from fusionscope.stages.lora import add_adapters, merged_state_dict
 from fusionscope.stages.loss import NonFiniteLossError, summed_loss, tokens_seen
 from fusionscope.stages.parts import modules_of, parameters_by_part
 from fusionscope.stages.schedule import cosine_factor, warmup_steps
-from fusionscope.stages.strategies import begin_micro_batch, check_windows, is_update, prepare, scale_gradients
+from fusionscope.stages.strategies import (
+    begin_micro_batch,
+    check_windows,
+    is_update,
+    loss_scale,
+    prepare,
+    scale_gradients,
+)
 
 
 class VLMStage(L.LightningModule):
@@ -229,6 +236,11 @@ class VLMStage(L.LightningModule):
         sums = torch.stack((loss.detach(), tokens, tokens_seen(batch)))
         self._sums = sums if self._sums is None else self._sums + sums
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Differentiate the sum, or the mean where it is known by now."""
+        scale = 1.0 if self._sums is None else loss_scale(self.trainer, self._sums[1])
+        super().backward(loss * scale, *args, **kwargs)
 
     def on_after_backward(self) -> None:
         """Stop the clock of the micro-batch."""

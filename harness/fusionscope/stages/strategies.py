@@ -1,6 +1,7 @@
 """What a stage owes to Lightning's strategies: which it can train under, and how each has its gradients scaled.
 
-Under most strategies a parameter holds its gradient until the update, so scaling it in place is enough. DeepSpeed's
+Under most strategies a parameter holds its gradient until the update, so scaling it in place is enough; where one
+micro-batch is all of an update, its loss is scaled instead, which spares a pass over the gradients. DeepSpeed's
 engine takes gradients away during the backward pass, counts micro-batches and clips by itself; what it does offer is a
 loss scale that its optimizer divides gradients by, before clipping. A summed loss is a mean one scaled by its number
 of tokens: that is the scale it is told, once the whole accumulated batch is known.
@@ -13,8 +14,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from torch import Tensor
 
 from fusionscope.errors import ConfigError
+from fusionscope.stages.distributed import total
 
 _FSDP2 = "set trainer.strategy to lightning.pytorch.strategies.ModelParallelStrategy (FSDP2)"
 
@@ -106,6 +109,21 @@ def is_update(trainer: Trainer) -> bool:
     return engine is None or bool(engine.is_gradient_accumulation_boundary())
 
 
+def loss_scale(trainer: Trainer, tokens: Tensor) -> Tensor | float:
+    """What to multiply a summed loss by before its backward pass; `scale_gradients` does the rest.
+
+    Args:
+        trainer: The trainer.
+        tokens: The micro-batch's number of supervised tokens on this rank.
+
+    Returns:
+        One over the tokens of all ranks where the micro-batch is all of an update, else 1: they are not known yet.
+    """
+    if _engine(trainer) is not None or trainer.accumulate_grad_batches > 1:
+        return 1.0
+    return trainer.world_size / total(trainer.strategy, tokens)  # the strategy divides by the ranks
+
+
 def scale_gradients(module: LightningModule, factor: float) -> None:
     """Multiply the gradient of the summed losses, before clipping.
 
@@ -121,6 +139,8 @@ def scale_gradients(module: LightningModule, factor: float) -> None:
         # the engine has divided by the micro-batches once more
         engine.optimizer.override_loss_scale(1.0 / (factor * engine.gradient_accumulation_steps()))
         return
+    if trainer.accumulate_grad_batches == 1:
+        return  # loss_scale has done it
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     if gradients:
         torch._foreach_mul_(gradients, factor)  # what torch's optimizers use: few kernels instead of one a parameter
