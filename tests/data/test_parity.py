@@ -4,6 +4,7 @@ The fixture tokenizer makes one token of every word, punctuation mark, symbol an
 and labels follow from the fixture's text by a regular expression and by eye.
 """
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -86,3 +87,25 @@ def test_the_same_in_one_batch(template, processor):
         tokens = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][i][kept])
         labels = batch["labels"][i][kept].tolist()
         assert [(token, label != -100) for token, label in zip(tokens, labels, strict=True)] == expected(case)
+
+
+@pytest.fixture(scope="module")
+def check_tokens():
+    """The tool that does the same with the real tokenizer, where a hub is reachable."""
+    path = Path(__file__).parents[2] / "tools" / "check_tokens.py"
+    spec = importlib.util.spec_from_file_location("check_tokens", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_ids_are_those_of_the_published_code(case, processor, check_tokens):
+    assert check_tokens.differences(case, processor) == []
+
+
+def test_another_text_and_other_labels_are_told(processor, check_tokens):
+    case = {**CASES[0], "expect": CASES[0]["expect"].replace("A cat.", "A cat")}
+    ids, labels = check_tokens.differences(case, processor)
+    assert ids.startswith("ids ")
+    assert "A cat" in labels
