@@ -69,10 +69,18 @@ class ScheduledCheckpoint(Checkpoint):
 
 
 def _replace(new: Path, old: Path) -> None:
-    """Put a checkpoint in the place of another: a file, or the directory that some strategies write."""
+    """Put a checkpoint in the place of another, a file or the directory that some strategies write.
+
+    A directory cannot be replaced in one go: the old one is whole under another name until the new one is in place.
+    """
+    aside = old.with_name(f"old.{old.name}")
+    if aside.is_dir():
+        shutil.rmtree(aside)
     if old.is_dir():
-        shutil.rmtree(old)
+        os.replace(old, aside)
     os.replace(new, old)
+    if aside.is_dir():
+        shutil.rmtree(aside)
 
 
 def checkpoint_folder(root: str | Path) -> Path:

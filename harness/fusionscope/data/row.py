@@ -44,10 +44,7 @@ class Row:
         Raises:
             DataError: The column is missing or empty.
         """
-        value = self.optional(column)
-        if value is None:
-            self.fail(column, "a text is needed here")
-        return value
+        return self._needed(column, self.optional(column))
 
     def optional(self, column: str) -> str | None:
         """A column as text of one line without stray blanks, or None where it is missing, empty or "nan"."""
@@ -69,7 +66,9 @@ class Row:
         Raises:
             DataError: The column is missing or empty.
         """
-        value = self.verbatim(column)
+        return self._needed(column, self.verbatim(column))
+
+    def _needed(self, column: str, value: str | None) -> str:
         if value is None:
             self.fail(column, "a text is needed here")
         return value
