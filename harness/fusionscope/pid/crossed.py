@@ -92,7 +92,7 @@ def _uncertainty(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     result, union = solved
     scores = local_scores(p_LABK, joint_LABK, union)
-    errors = standard_errors(scores, w_LAB, sampled)
+    errors = standard_errors(scores, joint_LABK, w_LAB, sampled)
     if not any(sampled):
         return errors, {}
     estimates = {name: x.detach() for name, x in result.atoms().items()}

@@ -2,13 +2,15 @@
 
 The derivative of an information in the weight of a pair is its pointwise information (:mod:`fusionscope.pid.local`), so
 a standard error costs no solve. Pairs that share an image or a question are not independent: the variance is clustered
-both ways. Where that suffices, and what is done where it does not, is the matter of
-:mod:`fusionscope.pid.regularity`.
+both ways, and what varies with the pair alone, which both sums hold, is taken off once: to second order, since for
+small effects it is of the same size as they are. Where that suffices, and what is done where it does not, is the matter
+of :mod:`fusionscope.pid.regularity`.
 
 Shapes: L problems, R parts of the grid, A images, B questions, K answers.
 
 Reference:
-    Cameron, Gelbach, Miller (2011), Robust inference with multiway clustering.
+    Cameron, Gelbach, Miller (2011), Robust inference with multiway clustering; Efron, Stein (1981), The jackknife
+    estimate of variance (mixed differences).
 """
 
 import torch
@@ -22,29 +24,49 @@ from fusionscope.pid.union import solve_union
 _MOST_NUMBERS = 2**22  # in the parts of the grid that are decomposed at once
 
 
-def standard_errors(scores: dict[str, Tensor], w_LAB: Tensor, sampled: tuple[bool, bool]) -> dict[str, Tensor]:
+def standard_errors(
+    scores: dict[str, Tensor], joint_LABK: Tensor, w_LAB: Tensor, sampled: tuple[bool, bool]
+) -> dict[str, Tensor]:
     """Standard errors in bits [L] of all atoms and informations, over the sampled axes.
 
     Args:
         scores: Pointwise informations, nats [L, A, B].
+        joint_LABK: Weighted joint masses.
         w_LAB: Weights of the pairs, summing to 1.
         sampled: Whether the images, and the questions, are a sample.
     """
-    return {name: NATS_TO_BITS * _clustered(s_LAB, w_LAB, sampled) for name, s_LAB in with_atoms(scores).items()}
+    first = with_atoms({name: w_LAB * (s - (w_LAB * s).sum((1, 2), keepdim=True)) for name, s in scores.items()})
+    bend_LAB = _interaction_of_answers(joint_LABK)
+    both = with_atoms({name: w_LAB * s - bend_LAB for name, s in scores.items()})
+    return {name: NATS_TO_BITS * _clustered(first[name], both[name], sampled) for name in first}
 
 
-def _clustered(s_LAB: Tensor, w_LAB: Tensor, sampled: tuple[bool, bool]) -> Tensor:
-    d_LAB = w_LAB * (s_LAB - (w_LAB * s_LAB).sum((1, 2), keepdim=True))
-    a, b = d_LAB.shape[1:]
-    images = (d_LAB.sum(2) ** 2).sum(1) * (a / max(a - 1, 1))
-    questions = (d_LAB.sum(1) ** 2).sum(1) * (b / max(b - 1, 1))
+def _interaction_of_answers(joint_LABK: Tensor) -> Tensor:
+    """The mixed second derivative of minus H(Y) in the weights of an image and of a question, ``[L, A, B]``.
+
+    The mixed derivative of an information is the pointwise information less this; the two cancel in great part where
+    answers depend on both, and their difference alone varies with the pair. Of the union information it is that where
+    either source dominates, and otherwise leaves out how the potentials move.
+    """
+    p1_LAK, p2_LBK = joint_LABK.sum(2), joint_LABK.sum(1)
+    py_L1K = p1_LAK.sum(1, keepdim=True)
+    return p1_LAK @ (p2_LBK / torch.where(py_L1K > 0, py_L1K, 1.0)).mT
+
+
+def _clustered(first_LAB: Tensor, both_LAB: Tensor, sampled: tuple[bool, bool]) -> Tensor:
+    """From first derivatives, whose sums over an axis are the other's influence, and mixed second ones."""
+    a, b = first_LAB.shape[1:]
+    images = (first_LAB.sum(2) ** 2).sum(1) * (a / max(a - 1, 1))
+    questions = (first_LAB.sum(1) ** 2).sum(1) * (b / max(b - 1, 1))
     if sampled == (True, False):
         return images.sqrt()
     if sampled == (False, True):
         return questions.sqrt()
     if sampled == (False, False):
         return torch.zeros_like(images)
-    pairs = (d_LAB**2).sum((1, 2)) * (a * b / max(a * b - 1, 1))
+    rest_LAB = both_LAB - both_LAB.mean(1, keepdim=True)
+    rest_LAB = rest_LAB - rest_LAB.mean(2, keepdim=True)
+    pairs = (rest_LAB**2).sum((1, 2)) * (a * b / max((a - 1) * (b - 1), 1))
     return torch.maximum(images + questions - pairs, torch.maximum(images, questions)).sqrt()
 
 
@@ -101,7 +123,7 @@ def _decompose_some(
     scores = local_scores(p, joint, union)
     found = {name: (w * s).sum((1, 2)) for name, s in scores.items()} | {"union": union.value_L}
     found = {name: torch.where(mass > 0, x, whole[name].repeat(len(picks))) for name, x in found.items()}
-    errors = standard_errors(scores, w, sampled)
+    errors = standard_errors(scores, joint, w, sampled)
     values, errors = ({n: x.view(len(picks), -1) for n, x in some.items()} for some in (_bits(found), errors))
     return values, errors
 
