@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusionscope.pid import points_path
+from fusionscope.pid import device, points_path
 from fusionscope.pid.points_path import solve_points
 from fusionscope.pid.tilt import tilt
 
@@ -23,7 +23,7 @@ def sources(n, k, scale):
 def test_a_device_that_is_asked_rarely_finds_the_same(n, k, scale, monkeypatch):
     args = sources(n, k, scale)
     often = solve_points(*args, TOLERANCE)
-    monkeypatch.setattr(points_path, "_is_asked_rarely", lambda p: True)
+    monkeypatch.setattr(device, "is_remote", lambda x: True)
     rarely = solve_points(*args, TOLERANCE)
     for lower, upper, *_ in (often, rarely):
         assert upper - lower <= TOLERANCE
@@ -32,7 +32,7 @@ def test_a_device_that_is_asked_rarely_finds_the_same(n, k, scale, monkeypatch):
 
 def test_no_value_leaves_the_device_within_a_step(monkeypatch):
     args = sources(100, 4, 2.0)
-    monkeypatch.setattr(points_path, "_is_asked_rarely", lambda p: True)
+    monkeypatch.setattr(device, "is_remote", lambda x: True)
     step, steps = points_path._Path.step, []
 
     def watched(*arguments):

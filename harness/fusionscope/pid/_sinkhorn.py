@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fusionscope.errors import InputError
+from fusionscope.pid import device
 
 __all__ = ["balance_masses", "sinkhorn"]
 
@@ -98,7 +99,7 @@ class _Scalings(torch.autograd.Function):
         ctx: Any, a_GAB: Tensor, r_GA: Tensor, c_GB: Tensor, rounds: int, tolerance: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         tiny = torch.finfo(a_GAB.dtype).tiny
-        every = 1 if a_GAB.device.type == "cpu" else _ROUNDS_PER_CHECK
+        every = _ROUNDS_PER_CHECK if device.is_remote(a_GAB) else 1
         u, v = torch.ones_like(r_GA), torch.zeros_like(c_GB)
         active = torch.ones_like(u[:, :1], dtype=torch.bool)
         column_sum = _transposed_times(a_GAB, u).clamp_min(tiny)

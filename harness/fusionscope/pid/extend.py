@@ -8,6 +8,8 @@ Shapes: A points whose potentials are sought, B points of the other source, K an
 import torch
 from torch import Tensor
 
+from fusionscope.pid import device
+
 LOWEST = -745.0  # log of the smallest double: minus infinity where there is no mass
 _STEPS = 10
 _CHUNK = 2**22  # numbers of the points-by-points tensors held at once
@@ -71,7 +73,7 @@ def _inside(f_AK: Tensor, step_AK: Tensor, e_BK: Tensor, slack_AB: Tensor) -> tu
     for attempt in range(4):
         new_AB = 1 - (f_AK + step_AK).exp() @ e_BK.mT
         bad_A1 = ~(new_AB.amin(1, keepdim=True) >= least_A1)
-        if not new_AB.is_cuda and not bool(bad_A1.any()):
+        if not device.is_remote(new_AB) and not bool(bad_A1.any()):
             break
         step_AK = torch.where(bad_A1, (0.3 if attempt < 3 else 0.0) * step_AK, step_AK)
     return f_AK + step_AK, torch.where(bad_A1, slack_AB, new_AB)

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fusionscope.pid import device
 from fusionscope.pid.blocks import factor, half_coupling, margins_of_products, solve_lower, solve_upper
 
 _TO_BOUNDARY = 0.9  # longer steps leave the path, shorter ones are too many
@@ -47,6 +48,7 @@ _LATE = 24  # iterations after which every iterate is certified: what takes so l
 FLOOR = 1e-15  # smaller joint masses are left out of the iteration; the certificate counts them
 _LOWEST = -745.0  # log of the smallest double
 _TINY = 1e-300
+_STRIDE = 4  # steps between two questions to a device of its own
 
 
 @dataclass(kw_only=True)
@@ -170,7 +172,7 @@ def _iterate(
 ) -> Certificate:
     """Newton steps until every problem of the batch is closed, is lost to rounding, or has had its share of steps."""
     tolerance, max_iterations, damping = plan
-    stride = 4 if batch.q_nKBA.is_cuda else 1  # the device is asked about convergence only this often
+    stride = _STRIDE if device.is_remote(batch.q_nKBA) else 1
     for iteration in range(0, max_iterations, stride):
         for _ in range(stride):
             _newton_step(batch, damping)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fusionscope.pid import device
 from fusionscope.pid.extend import LOWEST, feasible
 from fusionscope.pid.interior_point import round_to_margins
 from fusionscope.pid.points_system import MOST_ROUNDS, Cells, Iterate, PointsSystem, coarse_cells
@@ -41,7 +42,7 @@ def solve_points(p1_AK: Tensor, p2_BK: Tensor, tolerance: float) -> tuple[Tensor
     path = _Path(p1_AK=inner1_AK, p2_BK=inner2_BK, cells=coarse_cells(inner2_BK), aim=0.3 * tolerance)
     at = _start(inner1_AK, inner2_BK)
     weight_AB, mu = at.w_AB, at.w_AB.new_tensor(_START)
-    stride, rounds = (_STRIDE, _FIRST_ROUNDS) if _is_asked_rarely(p1_AK) else (1, None)
+    stride, rounds = (_STRIDE, _FIRST_ROUNDS) if device.is_remote(p1_AK) else (1, None)
     lower, upper = p1_AK.new_tensor(-torch.inf), p1_AK.new_tensor(torch.inf)
     best = at.f_AK, at.g_BK
     for step in range(stride, _MOST_STEPS + 1, stride):
@@ -62,10 +63,6 @@ def solve_points(p1_AK: Tensor, p2_BK: Tensor, tolerance: float) -> tuple[Tensor
         if upper - lower <= tolerance:
             break
     return lower, upper, *best, torch.tensor(step, device=p1_AK.device)
-
-
-def _is_asked_rarely(p_AK: Tensor) -> bool:
-    return p_AK.is_cuda
 
 
 def _blurred(p_NK: Tensor, tolerance: float) -> Tensor:

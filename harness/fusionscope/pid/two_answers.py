@@ -16,7 +16,7 @@ Reference:
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 
 _LOWEST = -745.0  # log of the smallest double: stands for minus infinity where the mass is zero
 
@@ -68,9 +68,18 @@ def _intervals(odds_LN: Tensor) -> tuple[Tensor, Tensor]:
 def _risk(mass_LN2: Tensor) -> tuple[Tensor, Tensor]:
     """alpha: mass of answer 1 at or below each interval; beta: mass of answer 0 above it."""
     zero = torch.zeros_like(mass_LN2[:, :1, 0])
-    alpha = torch.cat([zero, mass_LN2[..., 1].cumsum(1)], 1)
-    beta = torch.cat([mass_LN2[..., 0].flip(1).cumsum(1).flip(1), zero], 1)
+    alpha = torch.cat([zero, _running_sum(mass_LN2[..., 1])], 1)
+    beta = torch.cat([_running_sum(mass_LN2[..., 0].flip(1)).flip(1), zero], 1)
     return alpha, beta
+
+
+def _running_sum(x_LN: Tensor) -> Tensor:
+    """As ``cumsum``, which on a GPU refuses to work for ``Trainer(deterministic=True)``; alike on every device."""
+    shift = 1
+    while shift < x_LN.shape[1]:
+        x_LN = x_LN + pad(x_LN[:, :-shift], (shift, 0))
+        shift *= 2
+    return x_LN
 
 
 def _winners(d_alpha: Tensor, d_beta: Tensor, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,8 +112,8 @@ def _potentials(measures: list[tuple[Tensor, Tensor, Tensor]], order_LN: Tensor,
         for share, piece_up, piece_down in measures:
             part = share if source == 0 else 1 - share
             up, down = up + _times(part, piece_up), down + _times(part, piece_down)
-        above = up.flip(1).cumsum(1).flip(1)[:, 1:]
-        below = down.cumsum(1)[:, :-1]
+        above = _running_sum(up.flip(1)).flip(1)[:, 1:]
+        below = _running_sum(down)[:, :-1]
         sorted_LN2 = torch.stack([-below, -above], -1).clamp(min=_LOWEST)
         unsorted = torch.empty_like(sorted_LN2).scatter_(1, order_LN[..., None].expand_as(sorted_LN2), sorted_LN2)
         both.append(unsorted[:, :n_first] if source == 0 else unsorted[:, n_first:])
