@@ -31,8 +31,12 @@ def test_mixed_derivatives_are_those_of_the_information(name):
     def information(weights):
         w = weights[:4, None] * weights[4:]
         joint = p * (w / w.sum())[..., None]
-        margins = {"information_vision": joint.sum(1), "information_language": joint.sum(0), "total": joint.flatten(0, 1)}
-        return information_about_answer(margins[name][None])[0]
+        source = {
+            "information_vision": joint.sum(1),
+            "information_language": joint.sum(0),
+            "total": joint.flatten(0, 1),
+        }
+        return information_about_answer(source[name][None])[0]
 
     mixed = torch.autograd.functional.hessian(information, torch.ones(9, dtype=torch.float64))[:4, 4:]
     w = torch.full((1, 4, 5), 1 / 20, dtype=torch.float64)
