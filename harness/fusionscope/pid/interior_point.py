@@ -64,8 +64,8 @@ class _Batch:
     g_nKB: Tensor
     gap_n: Tensor
 
-    def select(self, keep_n: Tensor) -> "_Batch":
-        return _Batch(**{name: tensor[keep_n] for name, tensor in vars(self).items()})
+    def select(self, keep_m: Tensor) -> "_Batch":
+        return _Batch(**{name: tensor.index_select(0, keep_m) for name, tensor in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +178,15 @@ def _iterate(
             _newton_step(batch, damping)
         iterations_n[index_n] += stride
         late = iteration >= _LATE or iteration + stride >= max_iterations
-        ready_n = torch.ones_like(index_n, dtype=torch.bool) if late else batch.gap_n < 4 * tolerance
-        if not bool(ready_n.any()):
+        ready_m = (batch.gap_n < (torch.inf if late else 4 * tolerance)).nonzero()[:, 0]
+        if not len(ready_m) and not late:
             continue
-        ready = batch.select(ready_n)
+        ready = batch.select(ready_m)
         found = certificate(ready.p1_nKA, ready.p2_nKB, ready.q_nKBA, ready.f_nKA, ready.g_nKB)
-        best = _keep_better(best, found, index_n[ready_n])
+        best = _keep_better(best, found, index_n[ready_m])
         open_n = ((best.upper_n - best.lower_n)[index_n] > tolerance) & batch.gap_n.isfinite()
-        batch, index_n = batch.select(open_n), index_n[open_n]
+        open_m = open_n.nonzero()[:, 0]
+        batch, index_n = batch.select(open_m), index_n[open_m]
         if not len(index_n):
             break
     return best
@@ -202,12 +203,14 @@ def _obvious(p1_nKA: Tensor, p2_nKB: Tensor) -> Certificate:
 
 def _keep_better(best: Certificate, found: Certificate, index_m: Tensor) -> Certificate:
     """Replaces bounds that got tighter, each on its own: both hold."""
-    parts = {name: tensor.clone() for name, tensor in vars(best).items()}
-    higher_m = found.lower_n > parts["lower_n"][index_m]
-    lower_m = found.upper_n < parts["upper_n"][index_m]
+    higher_m = found.lower_n > best.lower_n[index_m]
+    lower_m = found.upper_n < best.upper_n[index_m]
+    parts = {}
     for names, better_m in ((("lower_n", "f_nKA", "g_nKB"), higher_m), (("upper_n", "w_nBA"), lower_m)):
         for name in names:
-            parts[name][index_m[better_m]] = getattr(found, name)[better_m]
+            old, new = getattr(best, name), getattr(found, name)
+            better = better_m.view(-1, *[1] * (new.ndim - 1))
+            parts[name] = old.index_copy(0, index_m, torch.where(better, new, old[index_m]))
     return Certificate(**parts)
 
 
