@@ -293,7 +293,7 @@ def merging_table() -> list[str]:
                 float(information_about_answer(p) - information_about_answer(c))
                 for p, c in zip((first, second), cells, strict=True)
             )
-            raw, merged = (solve_points(p[0], q[0], 1e-3) for p, q in ((first, second), cells))
+            raw, merged = (solve_points(p, q, 1e-3) for p, q in ((first, second), cells))
             at = 0.5 * float(raw[0] + raw[1] - merged[0] - merged[1]) / loss
             lines.append(row(n, m, k, scale, loss / 0.6931, at))
             print(lines[-1], flush=True)

@@ -133,17 +133,17 @@ def test_negative_synergy_of_merely_matching_marginals_is_flagged():
 def test_points_solver_agrees_with_the_direct_one(scale):
     first, second = sources(70, 4, scale)
     direct, _ = solve_many_answers(first.mT.contiguous(), second.mT.contiguous(), 1e-6)
-    lower, upper, f, g, _ = solve_points(first[0], second[0], 2e-3)
+    lower, upper, f, g, _ = solve_points(first, second, 2e-3)
     assert upper - lower <= 2e-3
     assert lower <= direct.upper_n[0]
     assert upper >= direct.lower_n[0]
-    assert (f[:, None] + g).exp().sum(-1).max() <= 1 + 1e-12
+    assert (f[:, :, None] + g[:, None]).exp().sum(-1).max() <= 1 + 1e-12
 
 
 def test_cells_give_bounds_that_hold_and_an_estimate_that_is_close():
     first, second = sources(330, 3, 2.0)
     union = solve_union_of_points(first, second, 0.02)
-    reference = solve_points(first[0], second[0], 1e-3)
+    reference = solve_points(first, second, 1e-3)
     entropy = float(torch.tensor(3.0).log())
     assert bool(union.converged_L)
     assert union.upper_L - union.lower_L < 0.014

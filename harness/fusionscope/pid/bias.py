@@ -20,8 +20,9 @@ Reference:
 import torch
 from torch import Tensor
 
+from fusionscope.pid import device
 from fusionscope.pid.information import information_about_answer
-from fusionscope.pid.regularity import halves
+from fusionscope.pid.regularity import drawn, halves
 from fusionscope.pid.union import solve_union
 
 _SPLITS = 2
@@ -108,20 +109,27 @@ def _from_halves(
     Both axes are halved at once: each contributes its own excess, and a quarter of the grid is the cheapest to solve.
     """
     generator = torch.Generator().manual_seed(p_LABK.shape[1])
-    found: list[dict[str, Tensor]] = []
+    quarters: list[tuple[Tensor, Tensor]] = []
     for _ in range(_SPLITS):
         images, questions = (
             [half.to(p_LABK.device) for half in halves(size, is_sampled, generator)]
             for size, is_sampled in zip(p_LABK.shape[1:3], sampled, strict=True)
         )
-        for some_images in images:
-            for some_questions in questions:
-                p = p_LABK.index_select(1, some_images).index_select(2, some_questions)
-                w = w_LAB.index_select(1, some_images).index_select(2, some_questions)
-                mass_L = w.sum((1, 2))
-                part = plug_in_joint(p * (w / _or_one(mass_L)[:, None, None])[..., None])
-                found.append({name: torch.where(mass_L > 0, part[name], whole[name]) for name in whole})
-    return {name: torch.stack([part[name] for part in found]).mean(0) - whole[name] for name in whole}
+        quarters += [(a, b) for a in images for b in questions]
+    chunk = device.at_once(p_LABK, len(p_LABK) * len(quarters[0][0]) * len(quarters[0][1]) * p_LABK.shape[3])
+    parts = [_decompose_some(p_LABK, w_LAB, whole, quarters[i : i + chunk]) for i in range(0, len(quarters), chunk)]
+    return {name: torch.cat([part[name] for part in parts]).mean(0) - whole[name] for name in whole}
+
+
+def _decompose_some(
+    p_LABK: Tensor, w_LAB: Tensor, whole: dict[str, Tensor], parts: list[tuple[Tensor, Tensor]]
+) -> dict[str, Tensor]:
+    """The informations of some parts of the grid, nats [R, L]; those of the whole where all weigh 0."""
+    p, w, mass = drawn(p_LABK, w_LAB, parts)
+    found = plug_in_joint(p * w[..., None])
+    return {
+        name: torch.where(mass > 0, x, whole[name].repeat(len(parts))).view(len(parts), -1) for name, x in found.items()
+    }
 
 
 def plug_in_joint(joint_LABK: Tensor) -> dict[str, Tensor]:

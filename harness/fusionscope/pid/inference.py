@@ -16,12 +16,11 @@ Reference:
 import torch
 from torch import Tensor
 
+from fusionscope.pid import device
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.local import local_scores, with_atoms
-from fusionscope.pid.regularity import HALF_TOLERANCE, SPLITS, Halves, halves, pairs_of
+from fusionscope.pid.regularity import HALF_TOLERANCE, SPLITS, Halves, drawn, halves, pairs_of
 from fusionscope.pid.union import solve_union
-
-_MOST_NUMBERS = 2**22  # in the parts of the grid that are decomposed at once
 
 
 def standard_errors(
@@ -82,10 +81,8 @@ def halved(p_LABK: Tensor, w_LAB: Tensor, whole: dict[str, Tensor], sampled: tup
         sampled: Whether the images, and the questions, are a sample.
     """
     picks = _complementary(p_LABK, sampled)
-    at_once = max(1, _MOST_NUMBERS // (len(p_LABK) * len(picks[0][0]) * len(picks[0][1]) * p_LABK.shape[3]))
-    parts = [
-        _decompose_some(p_LABK, w_LAB, whole, picks[i : i + at_once], sampled) for i in range(0, len(picks), at_once)
-    ]
+    chunk = device.at_once(p_LABK, len(p_LABK) * len(picks[0][0]) * len(picks[0][1]) * p_LABK.shape[3])
+    parts = [_decompose_some(p_LABK, w_LAB, whole, picks[i : i + chunk], sampled) for i in range(0, len(picks), chunk)]
     values, errors = ({name: pairs_of([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(2))
     return Halves(whole=_bits(whole), values=values, errors=errors)
 
@@ -111,13 +108,7 @@ def _decompose_some(
     sampled: tuple[bool, bool],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Values and standard errors of some parts of the grid, bits [R, L] each; those of the whole where all weigh 0."""
-
-    def drawn(x: Tensor) -> Tensor:
-        return torch.cat([x.index_select(1, a).index_select(2, b) for a, b in picks])
-
-    p, w = drawn(p_LABK), drawn(w_LAB)
-    mass = w.sum((1, 2))
-    w = w / mass.clamp(min=1e-300)[:, None, None]
+    p, w, mass = drawn(p_LABK, w_LAB, picks)
     joint = p * w[..., None]
     union = solve_union(joint.sum(2), joint.sum(1), HALF_TOLERANCE)
     scores = local_scores(p, joint, union)

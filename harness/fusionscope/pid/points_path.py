@@ -6,7 +6,7 @@ The dual, with a multiplier w for every pair: maximise ``sum f P1 + sum g P2`` s
 are not cut short by the curvature of s. Since exp(f + g) factors, products with the Hessian cost matrix products of N
 x N numbers and K or K^2 columns (:mod:`fusionscope.pid.points_system`).
 
-Shapes: A and B points, K answers. Joint masses in, nats out.
+Shapes: L problems, l of them still open, A and B points, K answers. Joint masses in, nats out.
 
 Reference:
     Nocedal, Wright (2006), Numerical Optimization, chapter 19.
@@ -32,103 +32,137 @@ _BLUR = 0.005  # of the tolerance: costs about twice its own logarithm, a fifth 
 _TINY = 1e-300
 
 
-def solve_points(p1_AK: Tensor, p2_BK: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def solve_points(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Certified bounds of minus the conditional entropy, the dual of the lower one, and the steps taken.
 
-    A device of its own is asked how far things are only every few steps, and told then how many rounds of conjugate
-    gradients to make: no value leaves it within a step.
+    Problems leave the batch when they are solved. A device of its own is asked how far things are only every few steps,
+    and told then how many rounds of conjugate gradients to make: no value leaves it within a step.
     """
-    inner1_AK, inner2_BK = _blurred(p1_AK, tolerance), _blurred(p2_BK, tolerance)
-    path = _Path(p1_AK=inner1_AK, p2_BK=inner2_BK, cells=coarse_cells(inner2_BK), aim=0.3 * tolerance)
-    at = _start(inner1_AK, inner2_BK)
-    weight_AB, mu = at.w_AB, at.w_AB.new_tensor(_START)
-    stride, rounds = (_STRIDE, _FIRST_ROUNDS) if device.is_remote(p1_AK) else (1, None)
-    lower, upper = p1_AK.new_tensor(-torch.inf), p1_AK.new_tensor(torch.inf)
-    best = at.f_AK, at.g_BK
+    inner1, inner2 = _blurred(p1_LAK, tolerance), _blurred(p2_LBK, tolerance)
+    path = _Path(p1_LAK=inner1, p2_LBK=inner2, cells=coarse_cells(inner2), aim=0.3 * tolerance)
+    at = _start(inner1, inner2)
+    best = _Best(at)
+    weight_LAB, mu_L = at.w_LAB, torch.full_like(best.lower_L, _START)
+    open_l = torch.arange(len(p1_LAK), device=p1_LAK.device)
+    stride, rounds = (_STRIDE, _FIRST_ROUNDS) if device.is_remote(p1_LAK) else (1, None)
     for step in range(stride, _MOST_STEPS + 1, stride):
-        most = torch.zeros_like(mu)
+        most_L = torch.zeros_like(mu_L)
         for _ in range(stride):
-            at, mu, gap, taken = path.step(at, weight_AB, mu, rounds)
-            most = torch.maximum(most, taken)
-        now, used = (float(x) for x in torch.stack([gap, most]))
-        rounds = None if rounds is None else min(MOST_ROUNDS, 2 * int(used) + 4)
-        if not now < torch.inf:
+            at, mu_L, gap_L, taken_L = path.step(at, weight_LAB, mu_L, rounds)
+            most_L = torch.maximum(most_L, taken_L)
+        gaps, used = torch.stack([gap_L, most_L]).tolist()
+        rounds = None if rounds is None else min(MOST_ROUNDS, 2 * int(max(used)) + 4)
+        best.steps_L[open_l] = step
+        is_last = step + stride > _MOST_STEPS
+        ready = [i for i, gap in enumerate(gaps) if gap <= 0.8 * tolerance or (is_last and gap < torch.inf)]
+        if ready:
+            ready_l = torch.tensor(ready, device=p1_LAK.device)
+            best.improve(p1_LAK, p2_LBK, at.select(ready_l), open_l[ready_l])
+        closed = (best.upper_L - best.lower_L <= tolerance)[open_l].tolist() if ready else [False] * len(gaps)
+        keep = [
+            i for i, (gap, is_closed) in enumerate(zip(gaps, closed, strict=True)) if gap < torch.inf and not is_closed
+        ]
+        if not keep:
             break
-        if now > 0.8 * tolerance and step + stride <= _MOST_STEPS:
-            continue
-        found_lower, found_upper, f_AK, g_BK = _bounds(p1_AK, p2_BK, at)
-        upper = torch.minimum(upper, found_upper)
-        if found_lower > lower:
-            lower, best = found_lower, (f_AK, g_BK)
-        if upper - lower <= tolerance:
-            break
-    return lower, upper, *best, torch.tensor(step, device=p1_AK.device)
+        if len(keep) < len(gaps):
+            keep_l = torch.tensor(keep, device=p1_LAK.device)
+            open_l, weight_LAB, mu_L = open_l[keep_l], weight_LAB[keep_l], mu_L[keep_l]
+            at, path = at.select(keep_l), path.select(keep_l)
+    return best.lower_L, best.upper_L, best.f_LAK, best.g_LBK, best.steps_L
 
 
-def _blurred(p_NK: Tensor, tolerance: float) -> Tensor:
+class _Best:
+    """The tightest bounds so far, the dual of the lower one, and the steps taken."""
+
+    def __init__(self, at: Iterate) -> None:
+        self.lower_L = torch.full_like(at.w_LAB[:, 0, 0], -torch.inf)
+        self.upper_L = torch.full_like(self.lower_L, torch.inf)
+        self.f_LAK, self.g_LBK = at.f_LAK.clone(), at.g_LBK.clone()
+        self.steps_L = torch.zeros_like(self.lower_L, dtype=torch.int64)
+
+    def improve(self, p1_LAK: Tensor, p2_LBK: Tensor, at: Iterate, of_l: Tensor) -> None:
+        """Takes what is better of the bounds that iterates give."""
+        lower, upper, f, g = _bounds(p1_LAK[of_l], p2_LBK[of_l], at)
+        self.upper_L[of_l] = torch.minimum(self.upper_L[of_l], upper)
+        higher = (lower > self.lower_L[of_l])[:, None, None]
+        self.f_LAK[of_l] = torch.where(higher, f, self.f_LAK[of_l])
+        self.g_LBK[of_l] = torch.where(higher, g, self.g_LBK[of_l])
+        self.lower_L[of_l] = torch.maximum(self.lower_L[of_l], lower)
+
+
+def _blurred(p_LNK: Tensor, tolerance: float) -> Tensor:
     """Masses with a little of the marginal mixed into every point, which leaves the marginal as it is.
 
     A confident model's posteriors hold masses of 1e-10 and less beside ordinary ones; their potentials are so steep
     that steps get nowhere. The bounds are taken at the masses themselves, so they hold all the same.
     """
     share = _BLUR * tolerance
-    return (1 - share) * p_NK + share * p_NK.sum(1, keepdim=True) * p_NK.sum(0)
+    return (1 - share) * p_LNK + share * p_LNK.sum(2, keepdim=True) * p_LNK.sum(1, keepdim=True)
 
 
-def _start(p1_AK: Tensor, p2_BK: Tensor) -> Iterate:
+def _start(p1_LAK: Tensor, p2_LBK: Tensor) -> Iterate:
     """The conditionally independent coupling, whose margins are right; its slacks are not yet."""
-    half_K = 0.5 * p2_BK.sum(0).clamp(min=_TINY).log()
-    weight1_A, weight2_B = p1_AK.sum(1), p2_BK.sum(1)
-    f_AK = ((p1_AK / weight1_A[:, None].clamp(min=_TINY)).clamp(min=1e-15).log() - half_K).masked_fill(
-        p1_AK <= 0, LOWEST
+    half_L1K = 0.5 * p2_LBK.sum(1, keepdim=True).clamp(min=_TINY).log()
+    weight1_LA1, weight2_LB1 = p1_LAK.sum(2, keepdim=True), p2_LBK.sum(2, keepdim=True)
+
+    def potentials(p_LNK: Tensor, weight_LN1: Tensor) -> Tensor:
+        posterior = (p_LNK / weight_LN1.clamp(min=_TINY)).clamp(min=1e-15)
+        return (posterior.log() - half_L1K).masked_fill(p_LNK <= 0, LOWEST)
+
+    w_LAB = (weight1_LA1 * weight2_LB1.mT).clamp(min=_TINY)
+    return Iterate(
+        f_LAK=potentials(p1_LAK, weight1_LA1),
+        g_LBK=potentials(p2_LBK, weight2_LB1),
+        w_LAB=w_LAB,
+        slack_LAB=torch.full_like(w_LAB, _START),
     )
-    g_BK = ((p2_BK / weight2_B[:, None].clamp(min=_TINY)).clamp(min=1e-15).log() - half_K).masked_fill(
-        p2_BK <= 0, LOWEST
-    )
-    w_AB = (weight1_A[:, None] * weight2_B).clamp(min=_TINY)
-    return Iterate(f_AK=f_AK, g_BK=g_BK, w_AB=w_AB, slack_AB=torch.full_like(w_AB, _START))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Path:
-    """The problem and the last mu."""
+    """The problems and their last mu."""
 
-    p1_AK: Tensor
-    p2_BK: Tensor
+    p1_LAK: Tensor
+    p2_LBK: Tensor
     cells: Cells
     aim: float
 
+    def select(self, keep_l: Tensor) -> "_Path":
+        return _Path(
+            p1_LAK=self.p1_LAK[keep_l], p2_LBK=self.p2_LBK[keep_l], cells=self.cells.select(keep_l), aim=self.aim
+        )
+
     def step(
-        self, at: Iterate, weight_AB: Tensor, mu: Tensor, rounds: int | None
+        self, at: Iterate, weight_LAB: Tensor, mu_L: Tensor, rounds: int | None
     ) -> tuple[Iterate, Tensor, Tensor, Tensor]:
         """One Newton step, multipliers with a length of their own; the next mu, the gap, and the rounds it took."""
-        system = PointsSystem(self.p1_AK, self.p2_BK, at, mu * weight_AB, self.cells)
-        df_AK, dg_BK, dslack_AB, taken = system.solve(rounds)
-        dw_AB = (mu * weight_AB - at.w_AB * dslack_AB) / at.slack_AB - at.w_AB
-        dual = _length(-dw_AB / at.w_AB, _TO_BOUNDARY)
-        primal = _length(-dslack_AB / at.slack_AB, _TO_BOUNDARY)
-        primal = torch.minimum(primal, torch.minimum(_length(df_AK.abs(), 2.0), _length(dg_BK.abs(), 2.0)))
+        target_LAB = mu_L[:, None, None] * weight_LAB
+        df, dg, dslack, taken_L = PointsSystem(self.p1_LAK, self.p2_LBK, at, target_LAB, self.cells).solve(rounds)
+        dw = (target_LAB - at.w_LAB * dslack) / at.slack_LAB - at.w_LAB
+        dual = _length(-dw / at.w_LAB, _TO_BOUNDARY)
+        primal = _length(-dslack / at.slack_LAB, _TO_BOUNDARY)
+        primal = torch.minimum(primal, torch.minimum(_length(df.abs(), 2.0), _length(dg.abs(), 2.0)))
         moved = Iterate(
-            f_AK=at.f_AK + primal * df_AK,
-            g_BK=at.g_BK + primal * dg_BK,
-            w_AB=at.w_AB + dual * dw_AB,
-            slack_AB=at.slack_AB + primal * dslack_AB,
+            f_LAK=at.f_LAK + primal * df,
+            g_LBK=at.g_LBK + primal * dg,
+            w_LAB=at.w_LAB + dual * dw,
+            slack_LAB=at.slack_LAB + primal * dslack,
         )
-        gap = (moved.w_AB * moved.slack_AB).sum()
-        shrink = torch.where(torch.minimum(primal, dual) > 0.2, _SHRINK, 0.8)
-        return moved, (shrink * gap).clamp(min=self.aim), gap, taken
+        gap_L = (moved.w_LAB * moved.slack_LAB).sum((1, 2))
+        shrink_L = torch.where(torch.minimum(primal, dual) > 0.2, _SHRINK, 0.8)[:, 0, 0]
+        return moved, (shrink_L * gap_L).clamp(min=self.aim), gap_L, taken_L
 
 
-def _length(change: Tensor, most: float) -> Tensor:
-    """The longest step, at most 1, that changes nothing by more than ``most``."""
-    return most / change.max().clamp(min=most)
+def _length(change_LNM: Tensor, most: float) -> Tensor:
+    """The longest step, at most 1, that changes nothing by more than ``most``, ``[L, 1, 1]``."""
+    return most / change_LNM.amax((1, 2), keepdim=True).clamp(min=most)
 
 
-def _bounds(p1_AK: Tensor, p2_BK: Tensor, at: Iterate) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The bounds that the iterate gives once made exactly feasible, and the feasible dual."""
-    q_1KBA = (at.w_AB.mT * at.f_AK.exp().mT[:, None] * at.g_BK.exp().mT[..., None])[None]
-    q_1KBA = round_to_margins(p1_AK.mT[None], p2_BK.mT[None], q_1KBA)
-    w_1BA = q_1KBA.sum(1)
-    upper = torch.xlogy(q_1KBA, q_1KBA).sum() - torch.xlogy(w_1BA, w_1BA).sum()
-    f_AK, g_BK = feasible(at.f_AK, at.g_BK)
-    return (p1_AK * f_AK).sum() + (p2_BK * g_BK).sum(), upper, f_AK, g_BK
+def _bounds(p1_LAK: Tensor, p2_LBK: Tensor, at: Iterate) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The bounds that iterates give once made exactly feasible, and the feasible dual."""
+    q_LKBA = at.w_LAB.mT[:, None] * at.f_LAK.exp().mT[:, :, None] * at.g_LBK.exp().mT[..., None]
+    q_LKBA = round_to_margins(p1_LAK.mT, p2_LBK.mT, q_LKBA)
+    w_LBA = q_LKBA.sum(1)
+    upper_L = torch.xlogy(q_LKBA, q_LKBA).sum((1, 2, 3)) - torch.xlogy(w_LBA, w_LBA).sum((1, 2))
+    f_LAK, g_LBK = feasible(at.f_LAK, at.g_LBK)
+    return (p1_LAK * f_LAK).sum((1, 2)) + (p2_LBK * g_LBK).sum((1, 2)), upper_L, f_LAK, g_LBK

@@ -5,7 +5,7 @@ With ``E = exp(f)``, ``G = exp(g)`` and ``V = w / slack`` the Hessian is ``diag(
 Eliminating f leaves a system in g that conjugate gradients solve in few rounds; the preconditioner is its K x K
 blocks and its restriction to coarse cells, which takes care of what is smooth.
 
-Shapes: A and B points, M coarse cells of the second source, K answers.
+Shapes: L problems, A and B points, M coarse cells of the second source, K answers.
 """
 
 from dataclasses import dataclass
@@ -13,21 +13,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fusionscope.pid.cells import merge
+from fusionscope.pid.cells import merge, pool
 
 MOST_ROUNDS = 60
 _RELATIVE = 0.05  # of the residual: an inexact Newton step needs no more
-_COARSE = 48
+COARSE = 48  # cells of the preconditioner
 
 
 @dataclass(frozen=True, kw_only=True)
 class Iterate:
     """Potentials of both sources, multipliers and slacks of all pairs."""
 
-    f_AK: Tensor
-    g_BK: Tensor
-    w_AB: Tensor
-    slack_AB: Tensor
+    f_LAK: Tensor
+    g_LBK: Tensor
+    w_LAB: Tensor
+    slack_LAB: Tensor
+
+    def select(self, keep_l: Tensor) -> "Iterate":
+        return Iterate(**{name: tensor.index_select(0, keep_l) for name, tensor in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,98 +38,102 @@ class Cells:
     """The coarse cells of the second source, the same at every iterate.
 
     Args:
-        of_B: The cell of every point.
-        basis_BM: The same, one-hot.
-        empty_M: 1 for a cell without points.
+        of_LB: The cell of every point.
+        basis_LBM: The same, one-hot.
+        empty_LM: 1 for a cell without points.
     """
 
-    of_B: Tensor
-    basis_BM: Tensor
-    empty_M: Tensor
+    of_LB: Tensor
+    basis_LBM: Tensor
+    empty_LM: Tensor
+
+    def select(self, keep_l: Tensor) -> "Cells":
+        return Cells(**{name: tensor.index_select(0, keep_l) for name, tensor in vars(self).items()})
 
 
-def coarse_cells(p2_BK: Tensor) -> Cells:
-    of_B = merge(p2_BK[None], _COARSE)[1][0]
-    basis_BM = torch.nn.functional.one_hot(of_B, min(_COARSE, len(p2_BK))).to(p2_BK)
-    return Cells(of_B=of_B, basis_BM=basis_BM, empty_M=(basis_BM.sum(0) == 0).to(p2_BK))
+def coarse_cells(p2_LBK: Tensor) -> Cells:
+    of_LB = merge(p2_LBK, COARSE)[1]
+    basis_LBM = torch.nn.functional.one_hot(of_LB, min(COARSE, p2_LBK.shape[1])).to(p2_LBK)
+    return Cells(of_LB=of_LB, basis_LBM=basis_LBM, empty_LM=(basis_LBM.sum(1) == 0).to(p2_LBK))
 
 
 class PointsSystem:
     """The system at one iterate and one target of the complementarity ``w slack``."""
 
-    def __init__(self, p1_AK: Tensor, p2_BK: Tensor, at: Iterate, target_AB: Tensor, cells: "Cells") -> None:
-        self.e_AK, self.g_BK, self.w_AB = at.f_AK.exp(), at.g_BK.exp(), at.w_AB
-        self.v_AB = at.w_AB / at.slack_AB
-        self.off_AB = 1 - self.e_AK @ self.g_BK.mT - at.slack_AB
-        aimed_AB = target_AB / at.slack_AB - self.v_AB * self.off_AB
-        self.gradient_AK = p1_AK - self.e_AK * (aimed_AB @ self.g_BK)
-        self.gradient_BK = p2_BK - self.g_BK * (aimed_AB.mT @ self.e_AK)
-        mass_AK, mass_BK = self.e_AK * (at.w_AB @ self.g_BK), self.g_BK * (at.w_AB.mT @ self.e_AK)
-        self.inverse_AKK = inverse(_blocks(mass_AK, self.e_AK, self.v_AB, self.g_BK))
-        self.block_BKK = _blocks(mass_BK, self.g_BK, self.v_AB.mT, self.e_AK)
-        self.inverse_BKK = inverse(self.block_BKK)
-        self.basis_BM = cells.basis_BM
-        self.coarse = inverse(self._restricted(cells))
+    def __init__(self, p1_LAK: Tensor, p2_LBK: Tensor, at: Iterate, target_LAB: Tensor, cells: Cells) -> None:
+        self.e_LAK, self.g_LBK, self.w_LAB = at.f_LAK.exp(), at.g_LBK.exp(), at.w_LAB
+        self.v_LAB = at.w_LAB / at.slack_LAB
+        self.off_LAB = 1 - self.e_LAK @ self.g_LBK.mT - at.slack_LAB
+        aimed_LAB = target_LAB / at.slack_LAB - self.v_LAB * self.off_LAB
+        self.gradient_LAK = p1_LAK - self.e_LAK * (aimed_LAB @ self.g_LBK)
+        self.gradient_LBK = p2_LBK - self.g_LBK * (aimed_LAB.mT @ self.e_LAK)
+        mass_LAK, mass_LBK = self.e_LAK * (at.w_LAB @ self.g_LBK), self.g_LBK * (at.w_LAB.mT @ self.e_LAK)
+        self.inverse_LAKK = inverse(_blocks(mass_LAK, self.e_LAK, self.v_LAB, self.g_LBK))
+        self.block_LBKK = _blocks(mass_LBK, self.g_LBK, self.v_LAB.mT, self.e_LAK)
+        self.inverse_LBKK = inverse(self.block_LBKK)
+        self.basis_LBM = cells.basis_LBM
+        self.coarse_LCC = inverse(self._restricted(cells))
 
     def solve(self, rounds: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The Newton directions of f, g and the slacks, and the rounds of conjugate gradients that they took.
+        """The Newton directions of f, g and the slacks, and the rounds of conjugate gradients that they took ``[L]``.
 
         Args:
             rounds: How many to make, without asking the device whether they are needed; None to ask after each.
         """
-        first_AK1 = self.inverse_AKK @ self.gradient_AK[..., None]
-        right_BK1 = self.gradient_BK[..., None] - self._to_second(first_AK1)
-        dg_BK1, taken = self._conjugate_gradients(right_BK1, rounds)
-        df_AK = (self.inverse_AKK @ (self.gradient_AK[..., None] - self._to_first(dg_BK1)))[..., 0]
-        dg_BK = dg_BK1[..., 0]
-        ds_AB = (self.e_AK * df_AK) @ self.g_BK.mT + self.e_AK @ (self.g_BK * dg_BK).mT
-        return df_AK, dg_BK, self.off_AB - ds_AB, taken
+        first_LAK1 = self.inverse_LAKK @ self.gradient_LAK[..., None]
+        right_LBK1 = self.gradient_LBK[..., None] - self._to_second(first_LAK1)
+        dg_LBK1, taken_L = self._conjugate_gradients(right_LBK1, rounds)
+        df_LAK = (self.inverse_LAKK @ (self.gradient_LAK[..., None] - self._to_first(dg_LBK1)))[..., 0]
+        dg_LBK = dg_LBK1[..., 0]
+        ds_LAB = (self.e_LAK * df_LAK) @ self.g_LBK.mT + self.e_LAK @ (self.g_LBK * dg_LBK).mT
+        return df_LAK, dg_LBK, self.off_LAB - ds_LAB, taken_L
 
-    def _to_first(self, x_BK1: Tensor) -> Tensor:
-        return _across(self.w_AB, self.v_AB, self.e_AK, self.g_BK, x_BK1)
+    def _to_first(self, x_LBK1: Tensor) -> Tensor:
+        return _across(self.w_LAB, self.v_LAB, self.e_LAK, self.g_LBK, x_LBK1)
 
-    def _to_second(self, x_AK1: Tensor) -> Tensor:
-        return _across(self.w_AB.mT, self.v_AB.mT, self.g_BK, self.e_AK, x_AK1)
+    def _to_second(self, x_LAK1: Tensor) -> Tensor:
+        return _across(self.w_LAB.mT, self.v_LAB.mT, self.g_LBK, self.e_LAK, x_LAK1)
 
-    def _restricted(self, cells: "Cells") -> Tensor:
-        """The reduced system on one value per cell and answer, ``[M K, M K]``."""
-        k, m = self.g_BK.shape[1], self.basis_BM.shape[1]
-        products_BC = (self.g_BK[:, :, None] * self.g_BK[:, None]).flatten(1)
-        straight = self.w_AB @ (self.basis_BM[:, :, None] * self.g_BK[:, None]).flatten(1)
-        crossed = self.v_AB @ (self.basis_BM[:, :, None] * products_BC[:, None]).flatten(1)
-        image = crossed.view(-1, m, k, k) * self.e_AK[:, None, :, None] * self.e_AK[:, None, None]
-        image.diagonal(dim1=2, dim2=3).add_(straight.view(-1, m, k) * self.e_AK[:, None])
-        image_RC = image.permute(0, 2, 1, 3).reshape(-1, k, m * k)
-        own_MKK = torch.zeros(m, k, k, dtype=image.dtype, device=image.device).index_add_(0, cells.of_B, self.block_BKK)
-        coarse = _block_diagonal(own_MKK) - image_RC.flatten(0, 1).mT @ (self.inverse_AKK @ image_RC).flatten(0, 1)
-        size = coarse.diagonal().abs().mean()
+    def _restricted(self, cells: Cells) -> Tensor:
+        """The reduced system on one value per cell and answer, ``[L, M K, M K]``."""
+        k, m = self.g_LBK.shape[2], self.basis_LBM.shape[2]
+        straight = self.w_LAB @ (self.basis_LBM[..., None] * self.g_LBK[:, :, None]).flatten(2)
+        crossed = self.v_LAB @ (self.basis_LBM[..., None] * _products(self.g_LBK, self.g_LBK)[:, :, None]).flatten(2)
+        image = torch.unflatten(crossed, 2, (m, k, k)) * self.e_LAK[:, :, None, :, None] * self.e_LAK[:, :, None, None]
+        image.diagonal(dim1=3, dim2=4).add_(torch.unflatten(straight, 2, (m, k)) * self.e_LAK[:, :, None])
+        image_LAKC = image.transpose(2, 3).flatten(3)
+        own_LMKK = torch.unflatten(pool(self.block_LBKK.flatten(2), cells.of_LB, m), 2, (k, k))
+        eliminated = image_LAKC.flatten(1, 2).mT @ (self.inverse_LAKK @ image_LAKC).flatten(1, 2)
+        coarse = _block_diagonal(own_LMKK) - eliminated
+        size_L1 = coarse.diagonal(dim1=1, dim2=2).abs().mean(1, keepdim=True)
         # f_y + c_y, g_y - c_y changes nothing: pin the sum over cells; the rest of the ridge is against rounding.
         pin = torch.eye(k, dtype=coarse.dtype, device=coarse.device).repeat(m, 1)
-        coarse.diagonal().add_(size * (1e-9 + cells.empty_M.repeat_interleave(k)))
-        return coarse + pin @ pin.mT * (size / m)
+        coarse.diagonal(dim1=1, dim2=2).add_(size_L1 * (1e-9 + cells.empty_LM.repeat_interleave(k, 1)))
+        return coarse + pin @ pin.mT * (size_L1[..., None] / m)
 
-    def _conjugate_gradients(self, right_BK1: Tensor, rounds: int | None) -> tuple[Tensor, Tensor]:
+    def _conjugate_gradients(self, right_LBK1: Tensor, rounds: int | None) -> tuple[Tensor, Tensor]:
         """What has converged stays as it is, so that rounds too many change nothing."""
-        x, residual = torch.zeros_like(right_BK1), right_BK1
+        x, residual = torch.zeros_like(right_LBK1), right_LBK1
         z = self._precondition(residual)
-        direction, now = z, (residual * z).sum()
+        direction, now = z, _dot(residual, z)
         goal, taken = _RELATIVE**2 * now, torch.zeros_like(now)
         for _ in range(MOST_ROUNDS if rounds is None else rounds):
-            image = self.block_BKK @ direction - self._to_second(self.inverse_AKK @ self._to_first(direction))
+            image = self.block_LBKK @ direction - self._to_second(self.inverse_LAKK @ self._to_first(direction))
             is_open = (now > goal).to(now)
-            size = is_open * now / (direction * image).sum().clamp(min=1e-300)
+            size = is_open * now / _dot(direction, image).clamp(min=1e-300)
             x, residual, taken = x + size * direction, residual - size * image, taken + is_open
             z = self._precondition(residual)
-            following = (residual * z).sum()
-            if rounds is None and bool(following <= goal):
+            following = _dot(residual, z)
+            if rounds is None and bool((following <= goal).all()):
                 break
             direction, now = z + (following / now.clamp(min=1e-300)) * direction, following
-        return x, taken
+        return x, taken.flatten()
 
-    def _precondition(self, r_BK1: Tensor) -> Tensor:
-        k = r_BK1.shape[1]
-        smooth_MK = (self.coarse @ (self.basis_BM.mT @ r_BK1[..., 0]).flatten()).view(-1, k)
-        return self.inverse_BKK @ r_BK1 + (self.basis_BM @ smooth_MK)[..., None]
+    def _precondition(self, r_LBK1: Tensor) -> Tensor:
+        k = r_LBK1.shape[2]
+        restricted_LC1 = (self.basis_LBM.mT @ r_LBK1[..., 0]).flatten(1)[..., None]
+        smooth_LMK = torch.unflatten((self.coarse_LCC @ restricted_LC1)[..., 0], 1, (-1, k))
+        return self.inverse_LBKK @ r_LBK1 + (self.basis_LBM @ smooth_LMK)[..., None]
 
 
 def inverse(matrices: Tensor) -> Tensor:
@@ -134,27 +141,35 @@ def inverse(matrices: Tensor) -> Tensor:
     return torch.linalg.inv_ex(matrices)[0]
 
 
-def _block_diagonal(blocks_MKK: Tensor) -> Tensor:
-    m, k, _ = blocks_MKK.shape
-    out = torch.zeros(m, k, m, k, dtype=blocks_MKK.dtype, device=blocks_MKK.device)
-    out.diagonal(dim1=0, dim2=2).copy_(blocks_MKK.permute(1, 2, 0))
-    return out.view(m * k, m * k)
+def _dot(one_LBK1: Tensor, other_LBK1: Tensor) -> Tensor:
+    return (one_LBK1 * other_LBK1).sum((1, 2, 3), keepdim=True)
 
 
-def _blocks(mass_NK: Tensor, e_NK: Tensor, v_NM: Tensor, g_MK: Tensor) -> Tensor:
+def _products(one_LNK: Tensor, other_LNK: Tensor) -> Tensor:
+    """All products of two answers' numbers, point by point, ``[L, N, K * K]``."""
+    return (one_LNK[..., None] * other_LNK[:, :, None]).flatten(2)
+
+
+def _block_diagonal(blocks_LMKK: Tensor) -> Tensor:
+    n, m, k, _ = blocks_LMKK.shape
+    out = torch.zeros(n, m, k, m, k, dtype=blocks_LMKK.dtype, device=blocks_LMKK.device)
+    out.diagonal(dim1=1, dim2=3).copy_(blocks_LMKK.permute(0, 2, 3, 1))
+    return out.view(n, m * k, m * k)
+
+
+def _blocks(mass_LNK: Tensor, e_LNK: Tensor, v_LNM: Tensor, g_LMK: Tensor) -> Tensor:
     """The Hessian's K x K blocks of one source; unit where there is no mass."""
-    k = e_NK.shape[1]
-    outer_NKK = (v_NM @ (g_MK[:, :, None] * g_MK[:, None]).flatten(1)).view(-1, k, k)
-    blocks = e_NK[:, :, None] * e_NK[:, None] * outer_NKK
-    blocks.diagonal(dim1=1, dim2=2).add_(torch.where(mass_NK > 0, mass_NK, torch.ones_like(mass_NK)))
-    blocks.diagonal(dim1=1, dim2=2).mul_(1 + 1e-12)
+    k = e_LNK.shape[2]
+    blocks = torch.unflatten(_products(e_LNK, e_LNK) * (v_LNM @ _products(g_LMK, g_LMK)), 2, (k, k))
+    blocks.diagonal(dim1=2, dim2=3).add_(torch.where(mass_LNK > 0, mass_LNK, torch.ones_like(mass_LNK)))
+    blocks.diagonal(dim1=2, dim2=3).mul_(1 + 1e-12)
     return blocks
 
 
-def _across(w_NM: Tensor, v_NM: Tensor, e_NK: Tensor, g_MK: Tensor, x_MK1: Tensor) -> Tensor:
+def _across(w_LNM: Tensor, v_LNM: Tensor, e_LNK: Tensor, g_LMK: Tensor, x_LMK1: Tensor) -> Tensor:
     """The Hessian's off-diagonal part, from potentials of one source to the other's."""
-    k = g_MK.shape[1]
-    gx_MK = g_MK * x_MK1[..., 0]
-    crossed_NKK = (v_NM @ (g_MK[:, :, None] * gx_MK[:, None]).flatten(1)).view(-1, k, k)
-    straight_NK = w_NM @ gx_MK
-    return e_NK[..., None] * (straight_NK[..., None] + crossed_NKK @ e_NK[..., None])
+    k = g_LMK.shape[2]
+    gx_LMK = g_LMK * x_LMK1[..., 0]
+    crossed_LNKK = torch.unflatten(v_LNM @ _products(g_LMK, gx_LMK), 2, (k, k))
+    straight_LNK = w_LNM @ gx_LMK
+    return e_LNK[..., None] * (straight_LNK[..., None] + crossed_LNKK @ e_LNK[..., None])

@@ -18,7 +18,7 @@ Both tests are consistent: where the dual is unique modulo its gauge, and no uni
 units become many; at equal channels they do not. Near 0, flags depend on the draw: of draws of which most are flagged
 the others are a selection, and their intervals hold less well (tools/check_pid.py).
 
-Shapes: L problems, R splits, 2 halves.
+Shapes: L problems, R splits, 2 halves; A images, B questions, K answers.
 
 Reference:
     McCarthy (1969), Pseudo-replication: half samples; Efron (1979), Bootstrap methods, section 4 (complementary
@@ -68,6 +68,13 @@ def halves(n: int, is_sampled: bool, generator: torch.Generator) -> list[Tensor]
         return [torch.arange(n)]
     order = torch.randperm(n, generator=generator)
     return [order[: n // 2], order[n // 2 : 2 * (n // 2)]]
+
+
+def drawn(p_LABK: Tensor, w_LAB: Tensor, picks: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Parts of a grid, one after the other ``[R L, a, b]``, their weights summing to 1, and what these summed to."""
+    p, w = (torch.cat([x.index_select(1, a).index_select(2, b) for a, b in picks]) for x in (p_LABK, w_LAB))
+    mass = w.sum((1, 2))
+    return p, w / mass.clamp(min=1e-300)[:, None, None], mass
 
 
 def pairs_of(parts: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fusionscope.pid import device
 from fusionscope.pid.cells import merge, pool
 from fusionscope.pid.information import NATS_TO_BITS, information_about_answer, log_ratio
 from fusionscope.pid.local import with_atoms
@@ -41,6 +42,10 @@ class _Cells:
         if self.rows_LMK.shape[1] == self.of_LN.shape[1]:
             return _own(self.rows_LMK[:, kept])
         return _Cells(rows_LMK=self.rows_LMK, of_LN=self.of_LN[:, kept])
+
+    @staticmethod
+    def cat(some: list["_Cells"]) -> "_Cells":
+        return _Cells(rows_LMK=torch.cat([x.rows_LMK for x in some]), of_LN=torch.cat([x.of_LN for x in some]))
 
 
 def _own(rows_LNK: Tensor) -> _Cells:
@@ -84,25 +89,34 @@ def _coarse(rows_LNK: Tensor, w_LN: Tensor) -> _Cells:
 
 
 def _halved(sources: tuple[_Cells, ...], joint_LNK: Tensor, w_LN: Tensor) -> Halves:
-    """Random halves of the samples, each tilted anew, and the whole on the same cells."""
-    n = joint_LNK.shape[1]
+    """Random halves of the samples, many at once, each tilted anew, and the whole on the same cells."""
+    n_problems, n, k = joint_LNK.shape
     generator = torch.Generator().manual_seed(n)
-    values, errors = [], []
-    for _ in range(SPLITS):
-        both = halves(n, True, generator)
-        for half in (both[0], both[-1]):
-            kept = half.to(w_LN.device)
-            mass_L1 = w_LN[:, kept].sum(1, keepdim=True)
-            w = torch.where(mass_L1 > 0, w_LN[:, kept] / mass_L1.clamp(min=1e-300), 1.0 / len(kept))
-            scores, found = _solved(tuple(source.some(kept) for source in sources), joint_LNK[:, kept], w)
-            values.append(found)
-            errors.append(_errors(scores, w))
-    whole = {name: NATS_TO_BITS * x for name, x in with_atoms(_solved(sources, joint_LNK, w_LN)[1]).items()}
-    bits = [{name: NATS_TO_BITS * x for name, x in with_atoms(found).items()} for found in values]
-    values_of, errors_of = (
-        {name: pairs_of([x[name][None] for x in some]) for name in whole} for some in (bits, errors)
+    splits = [halves(n, True, generator) for _ in range(SPLITS)]
+    picks = [half.to(w_LN.device) for both in splits for half in (both[0], both[-1])]
+    chunk = device.at_once(w_LN, n_problems * len(picks[0]) * k)
+    parts = [_decompose_some(sources, joint_LNK, w_LN, picks[i : i + chunk]) for i in range(0, len(picks), chunk)]
+    values, errors = ({name: pairs_of([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(2))
+    return Halves(whole=_bits(_solved(sources, joint_LNK, w_LN)[1]), values=values, errors=errors)
+
+
+def _decompose_some(
+    sources: tuple[_Cells, ...], joint_LNK: Tensor, w_LN: Tensor, picks: list[Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Values and standard errors of some halves, bits [R, L] each."""
+    w = torch.cat([w_LN[:, kept] for kept in picks])
+    mass = w.sum(1, keepdim=True)
+    w = torch.where(mass > 0, w / mass.clamp(min=1e-300), 1.0 / w.shape[1])
+    of_halves = tuple(_Cells.cat([source.some(kept) for kept in picks]) for source in sources)
+    scores, found = _solved(of_halves, torch.cat([joint_LNK[:, kept] for kept in picks]), w)
+    values, errors = (
+        {n: x.view(len(picks), -1) for n, x in some.items()} for some in (_bits(found), _errors(scores, w))
     )
-    return Halves(whole=whole, values=values_of, errors=errors_of)
+    return values, errors
+
+
+def _bits(informations: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: NATS_TO_BITS * x for name, x in with_atoms(informations).items()}
 
 
 def _solved(

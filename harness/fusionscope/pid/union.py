@@ -19,8 +19,6 @@ from fusionscope.pid.ties import on_distinct_points
 from fusionscope.pid.two_answers import solve_two_answers
 
 _SHARE = 0.15  # of the width asked for that solving the cells may take; merging takes the rest
-_CHUNK = 2**20  # elements of the solver's largest tensor on the CPU, where it should stay in cache
-_REMOTE_CHUNK = 2**26  # and elsewhere: half a GiB, beside a model that trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +151,7 @@ def _in_one_order(
 
 def _chunk_by_chunk(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, ...]:
     size = p1_LAK.shape[1] * p2_LBK.shape[1] * p1_LAK.shape[2] ** 2
-    chunk = max(1, (_REMOTE_CHUNK if device.is_remote(p1_LAK) else _CHUNK) // size)
+    chunk = device.at_once(p1_LAK, size)
     pieces = []
     for p1_nAK, p2_nBK in zip(torch.split(p1_LAK, chunk), torch.split(p2_LBK, chunk), strict=True):
         found, iterations_n = solve_many_answers(
