@@ -10,9 +10,9 @@ import contextlib
 import json
 import sys
 import warnings
+from pathlib import Path
 
 import torch
-from far_device import FarDevice
 
 from fusionscope.pid import (
     BatchEstimator,
@@ -31,6 +31,10 @@ from fusionscope.pid import (
     subsampling_interval,
 )
 from fusionscope.pid.tilt import tilt
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from far_device import FarDevice
 
 
 def joints(kind, a, b, k):

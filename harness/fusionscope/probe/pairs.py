@@ -74,7 +74,7 @@ def run_pairs(
         left = left[len(chunk) :]
         if passes.progress is not None:
             passes.progress(pairs.shape[0] - len(left), pairs.shape[0])
-    return torch.cat(found, dim=1)
+    return torch.cat(found, dim=1).cpu()
 
 
 def _cell(

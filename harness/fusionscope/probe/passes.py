@@ -112,7 +112,7 @@ class Passes:
                 self.tokens[0] += len(chunk) * plan.tokens
                 if self.progress is not None:
                     self.progress(done, total)
-        return torch.stack([one for one in found if one is not None], dim=1)
+        return torch.stack([one for one in found if one is not None], dim=1).cpu()
 
     def _layout(self, image: Features, rows: Rows) -> "Layout":
         shared = common_prefix(rows.ids)
@@ -167,16 +167,17 @@ class Passes:
         return self.logprob(hidden, targets).reshape(len(self.layers), n, len(which), *targets.shape[1:])
 
     def logprob(self, hidden: dict[int, Tensor], targets: Tensor) -> Tensor:
-        """Log-probabilities of target tokens [N, T, C] at every layer: float32 [L, N, T, C] on the CPU."""
+        """Log-probabilities of target tokens [N, T, C] at every layer: float32 [L, N, T, C], where the model is."""
         step = max(1, HEAD_ELEMENTS // (self.lvlm.adapter.text_config.vocab_size * targets.shape[1]))
         found = []
         for layer in self.layers:
             parts = []
             for some, wanted in zip(torch.split(hidden[layer], step), torch.split(targets, step), strict=True):
                 chosen, total = option_logits(self.lens(some, layer), wanted)
-                parts.append((chosen - total.unsqueeze(-1)).cpu())
+                parts.append(chosen - total.unsqueeze(-1))
             found.append(torch.cat(parts))
-        return torch.stack(found)
+        # Layers of a model over several devices may be read on several.
+        return torch.stack([one.to(found[-1].device) for one in found])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,7 @@ def probe(
     """Measure how a model uses vision, language and both to answer a task.
 
     The model is left as found: modes, gradients, hooks and random state; it may be in the middle of its training.
+    Posteriors are decomposed on the model's device.
 
     Args:
         lvlm: The model.
@@ -78,7 +79,8 @@ def probe(
         lvlm, task, design=design, layers=layers, batch_size=batch_size, feature_cache=feature_cache,
         progress=progress, seed=seed, **settings,
     )  # fmt: skip
-    return results(found, task, weights, estimator=estimator, standard_errors=standard_errors)
+    device = lvlm.adapter.device
+    return results(found, task, weights, estimator=estimator, standard_errors=standard_errors, device=device)
 
 
 def posteriors(

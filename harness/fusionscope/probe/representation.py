@@ -123,7 +123,7 @@ def _pooled(
     }
     targets = rows.targets[[b for _, b in cells]]
     only = replace(passes, layers=[lvlm.n_layers])
-    return sight, text, only.logprob(final, targets)[0, :, 0].double()
+    return sight, text, only.logprob(final, targets)[0, :, 0].double().cpu()
 
 
 def _mean(hidden_NSD: Tensor, where_NS: Tensor) -> Tensor:

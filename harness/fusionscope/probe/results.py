@@ -3,8 +3,10 @@
 Shapes: A images, B questions, N pairs, K answers, L layers.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,8 +26,9 @@ def results(
     *,
     estimator: str = "exact",
     standard_errors: bool = True,
+    device: torch.device | str = "cpu",
 ) -> list[ProbeResult]:
-    """One result per weights and layer, weights outermost.
+    """One result per weights and layer, weights outermost, on the CPU.
 
     Args:
         found: Posteriors of the task.
@@ -34,14 +37,21 @@ def results(
             under ``"natural"``.
         estimator: ``"exact"``, or for natural pairs ``"faithful"``: the paper's arithmetic on marginals that disagree.
         standard_errors: Compute them.
+        device: Where to decompose the posteriors, in float64 (hence on the CPU where this is ``"mps"``, which has
+            none). Where it has no room left beside the model, that is said and the CPU does it.
     """
     if found.crossed is None:
-        return _pair_results(found, task, estimator, standard_errors)
-    return [one for name in weights for one in crossed_results(found, task, name, estimator, standard_errors)]
+        return _pair_results(found, task, estimator, standard_errors, device)
+    return [one for name in weights for one in crossed_results(found, task, name, estimator, standard_errors, device)]
 
 
 def crossed_results(
-    found: Posteriors, task: HeldOutTask, weights: str, estimator: str = "exact", standard_errors: bool = True
+    found: Posteriors,
+    task: HeldOutTask,
+    weights: str,
+    estimator: str = "exact",
+    standard_errors: bool = True,
+    device: torch.device | str = "cpu",
 ) -> list[ProbeResult]:
     """Results of a crossed design under one of the task's pair weights, one per layer."""
     if found.crossed is None or estimator != "exact":
@@ -52,13 +62,14 @@ def crossed_results(
         )
     check_weights(task, weights)
     pair_weights = task.pair_weights[weights]
-    atoms = pid.pid_crossed(
-        found.crossed,
-        pair_weights,
+    decompose = partial(
+        pid.pid_crossed,
+        weights=pair_weights,
         standard_errors=standard_errors,
         images_enumerated=task.images_enumerated,
         questions_enumerated=task.questions_enumerated,
     )
+    atoms = _on(device, decompose, found.crossed)
     right = accuracies(found.crossed, pair_weights, task.truth)
     extra = {
         "option_mass": (found.mass * pair_weights).sum((-1, -2)),
@@ -104,7 +115,25 @@ def accuracies(p_LABK: Tensor, weights: Tensor, truth: Tensor | None) -> dict[st
     }
 
 
-def _pair_results(found: Posteriors, task: HeldOutTask, estimator: str, standard_errors: bool) -> list[ProbeResult]:
+def _on(device: torch.device | str, decompose: Callable[..., pid.PIDResult], *posteriors: Tensor) -> pid.PIDResult:
+    """Decomposes posteriors on a device; the result is on the CPU."""
+    device = torch.device(device)
+    if device.type != "mps":
+        try:
+            return decompose(*(p.to(device) for p in posteriors)).map(Tensor.cpu)
+        except torch.OutOfMemoryError as error:
+            warnings.warn(
+                f"{device} has no room left to decompose posteriors of shape {tuple(posteriors[0].shape)}; the CPU did "
+                f"it, with the same result but slower ({str(error).splitlines()[0]})",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    return decompose(*(p.cpu() for p in posteriors))
+
+
+def _pair_results(
+    found: Posteriors, task: HeldOutTask, estimator: str, standard_errors: bool, device: torch.device | str
+) -> list[ProbeResult]:
     joint, vision, language = found.joint, found.vision, found.language
     if joint is None or vision is None or language is None or found.pairs is None or found.pair_answers is None:
         raise InputError(
@@ -112,13 +141,12 @@ def _pair_results(found: Posteriors, task: HeldOutTask, estimator: str, standard
         )
     if estimator not in ("exact", "faithful"):
         raise UnknownNameError(f"estimator {estimator!r}", "a probe knows exact and faithful", "use one of them")
-    atoms = pid.pid_from_posteriors(
-        joint,
-        vision,
-        language,
+    decompose = partial(
+        pid.pid_from_posteriors,
         inconsistent="faithful" if estimator == "faithful" else "tilt",
         standard_errors=standard_errors and estimator == "exact",
     )
+    atoms = _on(device, decompose, joint, vision, language)
     known = found.pair_answers >= 0
     right = {
         name: (p[:, known].argmax(-1) == found.pair_answers[known]).double().mean(-1)
