@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from fusionscope.pid import pid_crossed
+from fusionscope.errors import InputError
+from fusionscope.pid import (
+    bootstrap_crossed,
+    bootstrap_posteriors,
+    permutation_null,
+    pid_crossed,
+    subsampling_interval,
+)
 from fusionscope.pid.inference import _interaction_of_answers
 from fusionscope.pid.information import information_about_answer
 from fusionscope.pid.local import local_scores
@@ -70,3 +77,23 @@ def test_pairs_that_do_matter_are_counted_once():
     result = pid_crossed(p, standard_errors=True, bias_correction=False)
     claimed = (result.standard_errors["total"] ** 2).mean().sqrt()
     assert 0.85 <= claimed / result.total.std() <= 1.25
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (bootstrap_crossed, {"n_replicates": 0}),
+        (bootstrap_crossed, {"share": 0.0}),
+        (subsampling_interval, {"level": 95}),
+        (permutation_null, {"n_replicates": 1.5}),
+    ],
+)
+def test_resampling_that_cannot_be_is_named(function, options):
+    ((name, value),) = options.items()
+    with pytest.raises(InputError, match=f"{name}={value!r}"):
+        function(random_grid(3, 3, 2, seed=0), **options)
+
+
+def test_samples_to_resample_are_checked_first():
+    with pytest.raises(InputError, match="joint is a list"):
+        bootstrap_posteriors([[0.5, 0.5]], *torch.full((2, 1, 2), 0.5))

@@ -10,7 +10,7 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
-from fusionscope.errors import InputError
+from fusionscope.errors import FusionscopeError, InputError
 from fusionscope.pid import PartialInformationDecomposition, pid_from_posteriors
 
 SOURCES = os.pathsep.join(str(Path(__file__).parents[2] / part) for part in ("harness", "callbacks"))
@@ -105,3 +105,17 @@ def test_importing_the_room_imports_no_torchmetrics() -> None:
     code = "import sys, fusionscope.pid as p; p.pid_from_joint; sys.exit('torchmetrics' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": SOURCES}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"estimator": "batch"}, "estimator 'batch'"),
+        ({"estimator_arguments": {"tolerence": 0.1}}, "estimator_arguments 'tolerence'"),
+        ({"estimator_arguments": {"max_tilt": "0.1"}}, "max_tilt='0.1'"),
+        ({"estimator_arguments": {"tolerance": -1}}, "tolerance=-1"),
+    ],
+)
+def test_a_wrong_estimator_is_refused_before_the_samples_come(arguments, text):
+    with pytest.raises(FusionscopeError, match=text):
+        PartialInformationDecomposition(**arguments)

@@ -16,7 +16,7 @@ from torch import Tensor
 from fusionscope.errors import InputError
 from fusionscope.pid._alignment import Minibatch, align, flow, initial_parameters
 from fusionscope.pid.result import ATOMS, PIDResult
-from fusionscope.pid.validate import check_same_shape, check_simplex
+from fusionscope.pid.validate import check_count, check_same_shape, check_share, check_simplex
 
 __all__ = ["BatchEstimator"]
 
@@ -87,17 +87,13 @@ class BatchEstimator:
     plug_in: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "embedding_size", "epochs", "batch_size", "sinkhorn_rounds"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}", "it counts something", f"pass {name} >= 1")
-        if self.embedding_size < 2:
-            raise InputError("embedding_size=1", "an embedding is standardised over its numbers", "pass 2 or more")
-        if not 0 < self.test_fraction < 1:
-            raise InputError(
-                f"test_fraction={self.test_fraction}",
-                "both parts need samples",
-                "pass a share between 0 and 1",
-            )
+        for name in ("hidden_size", "epochs", "batch_size", "sinkhorn_rounds"):
+            check_count(name, getattr(self, name))
+        check_count("hidden_layers", self.hidden_layers, least=0)
+        check_count("embedding_size", self.embedding_size, least=2)  # it is standardised over its numbers
+        check_share("test_fraction", self.test_fraction)
+        for name in ("learning_rate", "sinkhorn_tolerance"):
+            check_share(name, getattr(self, name), most=math.inf)
 
     def estimate(
         self,

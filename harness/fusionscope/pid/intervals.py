@@ -8,6 +8,7 @@ from torch import Tensor
 from fusionscope.errors import InputError
 from fusionscope.pid.regularity import DEGENERATE
 from fusionscope.pid.result import ATOMS, PIDResult
+from fusionscope.pid.validate import check_share
 
 
 def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tuple[Tensor, Tensor]]:
@@ -43,8 +44,7 @@ def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tu
         raise InputError(
             "the result has no standard errors", "an interval is made of them", "pass standard_errors=True"
         )
-    if not 0 < level < 1:
-        raise InputError(f"level={level}", "it is a coverage between 0 and 1", "pass 0.95, say")
+    check_share("level", level)
     return {name: _interval(result, name, NormalDist().inv_cdf(0.5 + 0.5 * level)) for name in ATOMS}
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from fusionscope.errors import InputError
-from fusionscope.pid.posteriors import pid_from_posteriors
+from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.pid.posteriors import check_options, pid_from_posteriors
 from fusionscope.pid.validate import check_same_shape, check_simplex
 
 __all__ = ["PartialInformationDecomposition"]
@@ -28,6 +28,10 @@ class PartialInformationDecomposition(Metric):
         estimator: As in `pid_from_posteriors`.
         estimator_arguments: Further arguments of `pid_from_posteriors`.
         **kwargs: Of `torchmetrics.Metric`.
+
+    Raises:
+        UnknownNameError: Another estimator, or an argument that it does not take.
+        InputError: An argument that it cannot accept.
 
     Example:
         >>> metric = PartialInformationDecomposition()
@@ -49,6 +53,7 @@ class PartialInformationDecomposition(Metric):
         super().__init__(**kwargs)
         self.estimator = estimator
         self.estimator_arguments = dict(estimator_arguments or {})
+        _check_arguments(estimator, self.estimator_arguments)
         # One flat float64 stream of self-describing records: a rank without samples takes part in the
         # gathering with nothing (torchmetrics makes it one-dimensional and of the metric's own dtype).
         self.set_dtype(torch.float64)
@@ -97,6 +102,19 @@ class PartialInformationDecomposition(Metric):
         fields = ("total", "information_vision", "information_language", "union_lower", "union_upper", "converged")
         errors = {f"standard_error_{name}": error for name, error in result.standard_errors.items()}
         return result.atoms() | {field: getattr(result, field) for field in fields} | errors
+
+
+def _check_arguments(estimator: str, arguments: dict[str, Any]) -> None:
+    """Before the samples come: an error at the end would lose them."""
+    known = ("inconsistent", "max_tilt", "standard_errors", "tolerance")
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise UnknownNameError(
+            f"estimator_arguments {', '.join(map(repr, unknown))}",
+            f"pid_from_posteriors takes {', '.join(known)}",
+            "use these",
+        )
+    check_options(estimator, **{name: value for name, value in arguments.items() if name != "standard_errors"})
 
 
 def _check_weights(weights: Tensor, n_samples: int) -> None:

@@ -5,6 +5,7 @@ Shapes: L problems, N samples, K answers.
 
 import warnings
 from dataclasses import replace
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -85,18 +86,7 @@ def pid_from_posteriors(
         >>> round(float(result.unique_vision), 6)
         1.0
     """
-    if estimator != "exact":
-        raise UnknownNameError(
-            f"estimator {estimator!r}",
-            "posteriors alone have one estimator, 'exact'",
-            "BatchEstimator takes features too",
-        )
-    if inconsistent not in ("tilt", "faithful"):
-        raise InputError(f"inconsistent={inconsistent!r}", "it is 'tilt' or 'faithful'", "choose one of them")
-    if not 0 <= max_tilt <= 1:
-        raise InputError(f"max_tilt={max_tilt}", "it is a total variation, from 0 to 1", "pass 0.1, say")
-    if tolerance is not None:
-        check_tolerance(tolerance)
+    check_options(estimator, inconsistent=inconsistent, max_tilt=max_tilt, tolerance=tolerance)
     joint, vision, language = (
         check_simplex(name, p, n_event_dims=1, min_ndim=2)
         for name, p in (("joint", joint), ("vision", vision), ("language", language))
@@ -107,6 +97,24 @@ def pid_from_posteriors(
     w_LN = weights.reshape(-1, weights.shape[-1])
     result = _decompose(flat, w_LN, inconsistent == "faithful", max_tilt, standard_errors, tolerance)
     return result.reshaped(joint.shape[:-2])
+
+
+def check_options(
+    estimator: str, *, inconsistent: str = "tilt", max_tilt: float = 0.1, tolerance: float | None = None
+) -> None:
+    """Checks what :func:`pid_from_posteriors` is told besides posteriors, and raises what it says it does."""
+    if estimator != "exact":
+        raise UnknownNameError(
+            f"estimator {estimator!r}",
+            "posteriors alone have one estimator, 'exact'",
+            "BatchEstimator takes features too",
+        )
+    if inconsistent not in ("tilt", "faithful"):
+        raise InputError(f"inconsistent={inconsistent!r}", "it is 'tilt' or 'faithful'", "choose one of them")
+    if not isinstance(max_tilt, Real) or not 0 <= max_tilt <= 1:
+        raise InputError(f"max_tilt={max_tilt!r}", "it is a total variation, from 0 to 1", "pass 0.1, say")
+    if tolerance is not None:
+        check_tolerance(tolerance)
 
 
 def _decompose(

@@ -19,7 +19,7 @@ from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.local import with_atoms
 from fusionscope.pid.posteriors import pid_from_posteriors
 from fusionscope.pid.result import ATOMS
-from fusionscope.pid.validate import check_simplex, check_weights
+from fusionscope.pid.validate import check_count, check_same_shape, check_share, check_simplex, check_weights
 
 
 def bootstrap_crossed(
@@ -47,6 +47,8 @@ def bootstrap_crossed(
         By name, bits [R, ...], without bias correction; their spread over R estimates the standard error.
     """
     joint_LABK, shape = _joint(conditionals, weights)
+    check_count("n_replicates", n_replicates)
+    check_share("share", share, up_to_most=True)
     generator = torch.Generator().manual_seed(seed)
     sampled = (not images_enumerated, not questions_enumerated)
     drawn = (resample(joint_LABK, sampled, generator, share)[0] for _ in range(n_replicates))
@@ -86,6 +88,7 @@ def subsampling_interval(
     joint_LABK, shape = _joint(conditionals, weights)
     if images_enumerated and questions_enumerated:
         raise InputError("both axes are enumerated", "nothing was sampled", "there is no interval: the atoms are exact")
+    check_share("level", level)
     drawn = bootstrap_crossed(
         conditionals,
         weights,
@@ -124,6 +127,11 @@ def bootstrap_posteriors(
     Returns:
         By name of the atom, bits [R, ...].
     """
+    for name, p in (("joint", joint), ("vision", vision), ("language", language)):
+        check_simplex(name, p, n_event_dims=1, min_ndim=2)
+    check_same_shape(("joint", joint), ("vision", vision), ("language", language))
+    check_count("n_replicates", n_replicates)
+    check_share("share", share, up_to_most=True)
     n = joint.shape[-2]
     generator = torch.Generator().manual_seed(seed)
     replicates: list[dict[str, Tensor]] = []
@@ -157,6 +165,7 @@ def permutation_null(
     if source not in ("vision", "language"):
         raise InputError(f"source={source!r}", "it is 'vision' or 'language'", "choose one of them")
     joint_LABK, shape = _joint(conditionals, None)
+    check_count("n_replicates", n_replicates)
     axis = 1 if source == "vision" else 2
     generator = torch.Generator().manual_seed(seed)
     found = _atoms(joint_LABK)

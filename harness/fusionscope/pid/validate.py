@@ -1,5 +1,7 @@
 """Checks of what users hand in. Every message names the argument, the value and the rule."""
 
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
 
@@ -72,9 +74,33 @@ def check_tolerance(tolerance: float) -> float:
     Raises:
         InputError: Not a positive, finite number.
     """
-    if not isinstance(tolerance, int | float) or not 0 < tolerance < float("inf"):
+    if not isinstance(tolerance, Real) or not 0 < tolerance < float("inf"):
         raise InputError(f"tolerance={tolerance!r}", "it is a width in bits, over 0 and finite", "pass 1e-6, say")
     return float(tolerance)
+
+
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """Checks how many of something are asked for.
+
+    Raises:
+        InputError: Not an integer, or fewer than ``least``.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name}={value!r}", f"it is an integer of at least {least}", f"pass {name}={least} or more")
+    return int(value)
+
+
+def check_share(name: str, value: float, *, most: float = 1.0, up_to_most: bool = False) -> float:
+    """Checks a number over 0 and under ``most``, which itself may be allowed.
+
+    Raises:
+        InputError: Not a number, or out of this range.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (0 < value < most or (up_to_most and value == most)):
+        rule = f"it is a number over 0 and {'up to' if up_to_most else 'under'} {most:g}"
+        raise InputError(f"{name}={value!r}", rule, f"pass {name}={min(0.5, most / 2):g}, say")
+    return float(value)
 
 
 def check_same_shape(first: tuple[str, Tensor], *others: tuple[str, Tensor]) -> None:
@@ -101,6 +127,8 @@ def _check_masses(name: str, p: Tensor, min_ndim: int) -> Tensor:
         raise InputError(f"{name} has shape {tuple(p.shape)}", rule, f"reshape {name}")
     if p.numel() == 0:
         raise InputError(f"{name} has shape {tuple(p.shape)}", "it must not be empty", "pass at least one sample")
+    if p.device.type == "mps":
+        raise InputError(f"{name} is on {p.device}", "informations need float64, which it has not", f"{name}.cpu()")
     p64 = p.to(torch.float64)
     finite = torch.isfinite(p64.detach())
     if not bool(finite.all()):
