@@ -35,6 +35,9 @@ class FarTensor(torch.Tensor):
     def tolist(self):
         return self.cpu().tolist()
 
+    def __repr__(self, *, tensor_contents=None):
+        return f"far {self.here!r}"
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         raise RuntimeError(f"{func} on a far tensor outside of FarDevice()")
