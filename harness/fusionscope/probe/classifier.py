@@ -14,7 +14,7 @@ MAX_FEATURES = 48
 def cross_fit(
     features_UD: Tensor, index: Tensor, targets_LNK: Tensor, groups: Tensor, *, folds: int = 5, seed: int = 0
 ) -> Tensor:
-    """p(y | x) of every sample from a classifier that did not see the sample's group.
+    """p(y | x) of every sample from a classifier that did not see the sample's group, on the arguments' device.
 
     Multinomial logistic regression on whitened principal components, minimising the cross entropy to the soft targets
     plus a ridge penalty whose strength is the one with the least held-out loss of each layer.
@@ -41,34 +41,47 @@ def cross_fit(
     count = int(fold.max()) + 1
     if count < 2:
         return y_LNK.mean(1, keepdim=True).expand_as(y_LNK)
-    seen_FN = fold != torch.arange(count)[:, None]
+    seen_FN = fold != torch.arange(count, device=fold.device)[:, None]
     mean_FN = seen_FN.double() / seen_FN.sum(-1, keepdim=True)
     # Only sums over samples of one input enter the loss, so that repeated questions cost nothing.
-    weight_FU = torch.zeros(count, len(features_UD), dtype=torch.float64).index_add_(1, index, mean_FN)
+    weight_FU = mean_FN.new_zeros(count, len(features_UD)).index_add_(1, index, mean_FN)
     shares_FLNK = mean_FN[:, None, :, None] * y_LNK
-    target_FLUK = torch.zeros(count, len(y_LNK), len(features_UD), y_LNK.shape[-1], dtype=torch.float64)
+    target_FLUK = y_LNK.new_zeros(count, len(y_LNK), len(features_UD), y_LNK.shape[-1])
     target_FLUK.index_add_(2, index, shares_FLNK)
     p_FGLUK = _fit(_whiten(features_UD.double(), index), weight_FU, target_FLUK)
     p_GLNK = p_FGLUK[fold, :, :, index].movedim(0, 2)
     loss_GL = -(y_LNK * p_GLNK.clamp_min(1e-300).log()).sum(-1).mean(-1)
-    return p_GLNK[loss_GL.argmin(0), torch.arange(len(y_LNK))]
+    return p_GLNK[loss_GL.argmin(0), torch.arange(len(y_LNK), device=y_LNK.device)]
 
 
 def _assign(groups: Tensor, folds: int, seed: int) -> Tensor:
     """A fold for every sample: groups in random order, dealt out in turn."""
     names, member = torch.unique(groups, return_inverse=True)
-    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).to(groups.device)
     return (order % min(folds, len(names)))[member]
 
 
 def _whiten(x_UD: Tensor, index: Tensor) -> Tensor:
-    """Leading principal components of the standardised samples, of unit variance, and a constant: [U, D' + 1]."""
-    x_ND = x_UD[index]
-    mean, std = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(1e-12)
-    _, s, axes = torch.linalg.svd((x_ND - mean) / std, full_matrices=False)
-    keep = min(int((s > 1e-6 * s[0].clamp_min(1e-12)).sum()), MAX_FEATURES, max(1, len(x_ND) // 4))
-    parts = ((x_UD - mean) / std) @ axes[:keep].T / s[:keep].clamp_min(1e-12) * len(x_ND) ** 0.5
-    return torch.cat([parts, torch.ones(len(x_UD), 1, dtype=x_UD.dtype)], dim=1)
+    """Leading principal components of the standardised samples, of unit variance, and a constant: [U, D' + 1].
+
+    From the second moments over the shorter of both sides: there are thousands of features, of a few hundred inputs.
+    """
+    count_U1 = torch.bincount(index, minlength=len(x_UD)).to(x_UD)[:, None]
+    mean = (count_U1 * x_UD).sum(0) / len(index)
+    std = ((count_U1 * (x_UD - mean) ** 2).sum(0) / len(index)).sqrt().clamp_min(1e-12)
+    z_UD = (x_UD - mean) / std
+    weighted_UD = count_U1.sqrt() * z_UD
+    if len(x_UD) <= x_UD.shape[1]:
+        squares, vectors_US = torch.linalg.eigh(weighted_UD @ weighted_UD.mT)
+        axes_DS = weighted_UD.mT @ vectors_US
+    else:
+        squares, axes_DS = torch.linalg.eigh(weighted_UD.mT @ weighted_UD)
+    s = squares.clamp_min(0.0).sqrt().flip(0)
+    keep = min(int((s > 1e-6 * s[0].clamp_min(1e-12)).sum()), MAX_FEATURES, max(1, len(index) // 4))
+    axes_DS = axes_DS.flip(1)[:, :keep]
+    axes_DS = axes_DS / axes_DS.norm(dim=0).clamp_min(1e-300)
+    parts = z_UD @ axes_DS / s[:keep].clamp_min(1e-12) * len(index) ** 0.5
+    return torch.cat([parts, torch.ones_like(parts[:, :1])], dim=1)
 
 
 def _fit(x_UD: Tensor, weight_FU: Tensor, target_FLUK: Tensor) -> Tensor:
@@ -78,11 +91,12 @@ def _fit(x_UD: Tensor, weight_FU: Tensor, target_FLUK: Tensor) -> Tensor:
     its inverse is a step size for which every step descends; Nesterov's momentum speeds it up.
     """
     moment_FDD = torch.einsum("fu,ud,ue->fde", weight_FU, x_UD, x_UD)
-    ridge = torch.tensor(PENALTIES, dtype=x_UD.dtype)
-    penalty_GD = ridge[:, None] * torch.cat([torch.ones(x_UD.shape[1] - 1), torch.zeros(1)]).to(x_UD)
+    ridge, penalised_D = x_UD.new_tensor(PENALTIES), torch.ones_like(x_UD[0])
+    penalised_D[-1] = 0.0
+    penalty_GD = ridge[:, None] * penalised_D
     step_FGDD = torch.linalg.inv(0.5 * moment_FDD[:, None] + torch.diag_embed(penalty_GD + 1e-9))[:, :, None]
     shape = (len(weight_FU), len(ridge), target_FLUK.shape[1], x_UD.shape[1], target_FLUK.shape[-1])
-    w = ahead = torch.zeros(shape, dtype=x_UD.dtype)
+    w = ahead = x_UD.new_zeros(shape)
     for i in range(STEPS):
         excess = (x_UD @ ahead).softmax(-1) * weight_FU[:, None, None, :, None] - target_FLUK[:, None]
         moved = ahead - step_FGDD @ (x_UD.T @ excess + penalty_GD[:, None, :, None] * ahead)

@@ -7,6 +7,7 @@ Shapes: N pairs, K answers, L layers, D width.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -16,6 +17,7 @@ from fusionscope.data import HeldOutTask
 from fusionscope.lvlm import IMAGE, LVLM, Features, undisturbed
 from fusionscope.probe.classifier import cross_fit
 from fusionscope.probe.pairs import run_pairs
+from fusionscope.probe.placement import on_device
 from fusionscope.probe.result import Posteriors
 from fusionscope.probe.scoring import Rows, to_posteriors
 from fusionscope.probe.session import Settings, chosen_pairs, features_of, passes_for, rows_of
@@ -37,8 +39,11 @@ def learned_posteriors(
         score, logprob = rows.fold(run_pairs(passes, images, rows, pairs).flatten(1, 2))
         sights, texts = image_features(images), text_features(lvlm, rows)
     joint, mass = to_posteriors(score, logprob, settings.fallback)
+    fit = partial(cross_fit, folds=settings.folds, seed=seed)
     fits = {
-        name: cross_fit(features, pairs[:, column], joint, pairs[:, 0], folds=settings.folds, seed=seed)
+        name: on_device(
+            lvlm.adapter.device, "fit classifiers to features", fit, features, pairs[:, column], joint, pairs[:, 0]
+        ).cpu()
         for name, column, features in (("vision", 0, sights), ("language", 1, texts))
     }
     return Posteriors(

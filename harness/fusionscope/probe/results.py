@@ -3,8 +3,7 @@
 Shapes: A images, B questions, N pairs, K answers, L layers.
 """
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from fusionscope import pid
 from fusionscope.data import HeldOutTask
 from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.probe.placement import on_device
 from fusionscope.probe.result import FALLBACK_MASS, Posteriors, ProbeResult
 
 ACCURACIES = ("accuracy", "accuracy_without_image", "accuracy_without_text")
@@ -37,8 +37,7 @@ def results(
             under ``"natural"``.
         estimator: ``"exact"``, or for natural pairs ``"faithful"``: the paper's arithmetic on marginals that disagree.
         standard_errors: Compute them.
-        device: Where to decompose the posteriors, in float64 (hence on the CPU where this is ``"mps"``, which has
-            none). Where it has no room left beside the model, that is said and the CPU does it.
+        device: Where to decompose the posteriors (`fusionscope.probe.placement.on_device`).
     """
     if found.crossed is None:
         return _pair_results(found, task, estimator, standard_errors, device)
@@ -69,7 +68,7 @@ def crossed_results(
         images_enumerated=task.images_enumerated,
         questions_enumerated=task.questions_enumerated,
     )
-    atoms = _on(device, decompose, found.crossed)
+    atoms = on_device(device, "decompose posteriors", decompose, found.crossed).map(Tensor.cpu)
     right = accuracies(found.crossed, pair_weights, task.truth)
     extra = {
         "option_mass": (found.mass * pair_weights).sum((-1, -2)),
@@ -115,22 +114,6 @@ def accuracies(p_LABK: Tensor, weights: Tensor, truth: Tensor | None) -> dict[st
     }
 
 
-def _on(device: torch.device | str, decompose: Callable[..., pid.PIDResult], *posteriors: Tensor) -> pid.PIDResult:
-    """Decomposes posteriors on a device; the result is on the CPU."""
-    device = torch.device(device)
-    if device.type != "mps":
-        try:
-            return decompose(*(p.to(device) for p in posteriors)).map(Tensor.cpu)
-        except torch.OutOfMemoryError as error:
-            warnings.warn(
-                f"{device} has no room left to decompose posteriors of shape {tuple(posteriors[0].shape)}; the CPU did "
-                f"it, with the same result but slower ({str(error).splitlines()[0]})",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-    return decompose(*(p.cpu() for p in posteriors))
-
-
 def _pair_results(
     found: Posteriors, task: HeldOutTask, estimator: str, standard_errors: bool, device: torch.device | str
 ) -> list[ProbeResult]:
@@ -146,7 +129,7 @@ def _pair_results(
         inconsistent="faithful" if estimator == "faithful" else "tilt",
         standard_errors=standard_errors and estimator == "exact",
     )
-    atoms = _on(device, decompose, joint, vision, language)
+    atoms = on_device(device, "decompose posteriors", decompose, joint, vision, language).map(Tensor.cpu)
     known = found.pair_answers >= 0
     right = {
         name: (p[:, known].argmax(-1) == found.pair_answers[known]).double().mean(-1)
