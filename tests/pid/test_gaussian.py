@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusionscope.errors import InputError
 from fusionscope.pid import GaussianPID
-from fusionscope.pid._gaussian_channel import log_determinant_bias, shrunk_correlation
+from fusionscope.pid._gaussian_channel import log_determinant_bias, principal_components, shrunk_correlation
 from fusionscope.pid._gaussian_union import solve_union
 
 
@@ -187,3 +187,24 @@ def test_bad_inputs_are_named() -> None:
         estimator.estimate(x, x, x.tolist())  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"leading dimensions: .*'language': \(3,\)"):
         estimator.estimate(x.expand(2, 20, 2), x.expand(3, 20, 2), x)
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 9), (20, 60)])
+def test_principal_components_are_those_of_the_singular_values(n, d):
+    g = torch.Generator().manual_seed(n)
+    x = torch.randn(n, d, generator=g, dtype=torch.float64)
+    found, kept = principal_components(x, 4, "vision")
+    u, s, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+    torch.testing.assert_close(found.abs(), (u[:, :4] * s[:4]).abs(), atol=1e-9, rtol=0)
+    assert kept == pytest.approx(float(s[:4].square().sum() / s.square().sum()))
+
+
+@pytest.mark.parametrize("d", [5, 50])
+def test_components_without_variance_are_refused(d):
+    """Three questions span two directions: a third component would be rounding, and informative by chance."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(3, d, generator=g, dtype=torch.float64)[torch.arange(30) % 3]
+    with pytest.raises(InputError, match="the samples vary in 2 directions only"):
+        principal_components(x, 3, "language")
+    with pytest.raises(InputError, match="vary in 0 directions"):
+        principal_components(torch.ones(30, d, dtype=torch.float64), 1, "language")

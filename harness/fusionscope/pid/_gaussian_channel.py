@@ -16,6 +16,7 @@ __all__ = ["Channel", "channel", "log_determinant_bias", "principal_components",
 
 # Directions whose signal-to-noise ratio is below the square of this carry under 1e-10 nats: left out.
 _FAINT = 1e-5
+_LEAST_VARIANCE = 1e-14  # share of the leading component's: under it is what rounding leaves of second moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def _cholesky(matrix: Tensor, name: str) -> Tensor:
 
 
 def principal_components(x: Tensor, components: int | None, name: str) -> tuple[Tensor, float]:
-    """Project on the leading principal components.
+    """Project on the leading principal components, found from second moments over the shorter side.
 
     Args:
         x: Samples, float64 [N, D].
@@ -80,7 +81,7 @@ def principal_components(x: Tensor, components: int | None, name: str) -> tuple[
         Centred samples, [N, components] or [N, D], and the share of the variance kept.
 
     Raises:
-        InputError: More components than samples or variables allow.
+        InputError: More components than samples or variables allow, or than have a variance.
     """
     centred = x - x.mean(0)
     if components is None:
@@ -92,9 +93,18 @@ def principal_components(x: Tensor, components: int | None, name: str) -> tuple[
             f"{x.shape[0]} samples of {x.shape[1]} numbers have at most {most} components",
             f"pass 1 to {most}",
         )
-    u, values, _ = torch.linalg.svd(centred, full_matrices=False)
-    kept = values[:components].square().sum() / values.square().sum().clamp_min(1e-300)
-    return u[:, :components] * values[:components], float(kept)
+    is_wide = x.shape[0] <= x.shape[1]
+    squares, vectors = torch.linalg.eigh(centred @ centred.mT if is_wide else centred.mT @ centred)
+    squares, vectors = squares.flip(0), vectors.flip(1)[:, :components]
+    varying = int((squares > _LEAST_VARIANCE * squares[0]).sum())
+    if varying < components:
+        raise InputError(
+            f"components_{name}={components}",
+            f"the samples vary in {varying} directions only",
+            f"pass {varying or 1} or fewer",
+        )
+    kept = squares[:components].sum() / squares.sum()
+    return (vectors * squares[:components].sqrt() if is_wide else centred @ vectors), float(kept)
 
 
 def shrunk_correlation(x: Tensor, shrinkage: float | Literal["ledoit_wolf"]) -> tuple[Tensor, float]:

@@ -19,6 +19,7 @@ from fusionscope.lvlm import IMAGE, LVLM, undisturbed
 from fusionscope.lvlm.batch import stack
 from fusionscope.pid import GaussianPID, PIDResult
 from fusionscope.probe.passes import Passes, expanded
+from fusionscope.probe.placement import on_device
 from fusionscope.probe.scoring import Rows
 from fusionscope.probe.session import Settings, chosen_pairs, features_of, passes_for, rows_of
 
@@ -87,12 +88,14 @@ def representation_pid(
     decision = torch.cat([part[2] for part in parts])
     target = (decision - decision.mean(-1, keepdim=True))[:, :-1]
     estimator = GaussianPID(components_vision=components, components_language=components, bias_correction=True)
-    found = []
-    for layer in numbers:
-        at = wanted.index(layer)
-        atoms = estimator.estimate(vision[at], language[at], target)
-        found.append(RepresentationResult(task=task.name, layer=layer, n_layers=lvlm.n_layers, pid=atoms, n=len(pairs)))
-    return found
+    at = [wanted.index(layer) for layer in numbers]
+    atoms = on_device(
+        lvlm.adapter.device, "decompose states", estimator.estimate, vision[at], language[at], target
+    ).map(Tensor.cpu)
+    return [
+        RepresentationResult(task=task.name, layer=layer, n_layers=lvlm.n_layers, pid=atoms[i], n=len(pairs))
+        for i, layer in enumerate(numbers)
+    ]
 
 
 def _pooled(
