@@ -55,6 +55,15 @@ def test_a_directory_without_records(command: str, tmp_path: Path, capsys: pytes
     [
         (["probe", "nowhere/at/all"], "does not exist"),
         (["profile", "none.yaml"], "none.yaml does not exist"),
+        (
+            ["probe", "m", "--task", "sandbox/synergy", "--task-set", "images=[1"],
+            "images=[1, line 1, column 3 is no YAML",
+        ),
+        (["probe", "m", "--task", "sandbox/synergy", "--task-set", "imges=1"], "its loader takes images, seed"),
+        (["probe", "m", "--task", "pope"], "missing a required argument: 'path'"),
+        (["probe", "m", "--task", "sandbox/synergy", "--device", "cudaa"], "device 'cudaa'"),
+        (["probe", "m", "--task", "sandbox/synergy", "--device", "cuda:99"], "GPUs here"),
+        (["probe", "m", "--task", "sandbox/synergy", "--dtype", "float17"], "dtype 'float17'"),
     ],
 )
 def test_errors_are_short(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +72,21 @@ def test_errors_are_short(arguments: list[str], message: str, capsys: pytest.Cap
     assert message in error
     assert "Fix:" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [\n", "line 2, column 1 is no YAML"),
+        ("models:\ntasks: [a]", "models is None"),
+        ("models: [{name: a, path: b, family: c, parameters: 7B}]\ntasks: [a]", "parameters '7B' of a"),
+        ("models: [{name: a, path: b, family: c}]\ntasks: [{settings: {}}]", "a task is a name"),
+    ],
+)
+def test_a_profile_that_is_none(text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    assert main(["profile", str(tmp_path / "p.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_words_of_the_command_line() -> None:

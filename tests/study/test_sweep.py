@@ -29,6 +29,7 @@ from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, V
 from fusionscope.study import sweep as sweep_module
 from fusionscope.study.checkpoints import find_checkpoints
 from fusionscope.study.models import Models
+from fusionscope.study.profile import Model, Profile
 from fusionscope.study.sweep import Plan, merge, sweep
 
 TASKS: list[tuple[str, dict[str, Any]]] = [("sandbox/synergy", {}), ("sandbox/redundant", {})]
@@ -290,6 +291,45 @@ def test_a_model_that_fails_is_named_and_the_others_are_probed(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"1 of 2 checkpoints failed: .*bad"):
         sweep(found, Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out", keep_going=True)
     assert [r.run for r in RecordFile(tmp_path / "out" / "records.jsonl").read()] == ["good"]
+
+
+def test_whatever_stops_one_model_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that a processor lacks is an ImportError; some errors carry no text."""
+    found = find_checkpoints([str(write(tmp_path / name, seed=0)) for name in ("a", "b", "c")])
+    load = Models.load
+
+    def failing(models: Models, checkpoint: Any) -> Any:
+        if checkpoint.run == "c":
+            return load(models, checkpoint)
+        raise ImportError("requires torchvision\nmore") if checkpoint.run == "a" else NotImplementedError
+
+    monkeypatch.setattr(Models, "load", failing)
+    with pytest.raises(ConfigError, match=r"ImportError: requires torchvision; .*NotImplementedError: no message"):
+        sweep(found, Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out", keep_going=True)
+    assert [r.run for r in RecordFile(tmp_path / "out" / "records.jsonl").read()] == ["c"]
+
+
+def test_names_of_a_profile_may_hold_any_character(tmp_path: Path) -> None:
+    base = write(tmp_path / "step=[5]", seed=0)
+    models = [Model(name=name, path=str(base), family="f") for name in ("org/model=7B", "b")]
+    found = Profile(models=models, tasks=TASKS).checkpoints()
+    assert [(one.run, one.path) for one in found] == [("org/model=7B", str(base)), ("b", str(base))]
+    assert [one.path for one in find_checkpoints([str(base)])] == [str(base)]  # a glob only where no such file is
+
+
+def test_a_name_belongs_to_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bases = [write(tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
+    plan = Plan(tasks=TASKS[:1], layers="last")
+    assert sweep(find_checkpoints([f"m={bases[0]}"]), plan, tmp_path) == 1
+    monkeypatch.chdir(tmp_path)
+    assert sweep(find_checkpoints(["m=a/"]), plan, tmp_path) == 0
+    with pytest.raises(ConfigError, match="under the name 'm', not of"):
+        sweep(find_checkpoints([f"m={bases[1]}"]), plan, tmp_path)
+
+
+def test_a_stage_is_not_spread(run: Path) -> None:
+    with pytest.raises(ConfigError, match="goes to one device"):
+        Models(device="auto").load(find_checkpoints([str(run)])[0])
 
 
 if __name__ == "__main__":  # the command line with small tasks, for the test that kills it

@@ -64,7 +64,7 @@ def call(options: argparse.Namespace) -> int:
     plan = _plan(options, checkpoints)
     out = _out(options)
     if options.devices:
-        sweep_on(options.devices.split(","), _command(options), out)
+        sweep_on(names_of(options.devices), _command(options), out)
     else:
         if not options.share:
             merge(out)
@@ -135,16 +135,16 @@ def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
     """``KEY=VALUE`` pairs, the values read as YAML.
 
     Raises:
-        ConfigError: A pair without ``=``.
+        ConfigError: A pair without ``=``, or whose value is no YAML.
     """
-    import yaml
+    from fusionscope.study.settings import read_yaml
 
     found = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
             raise ConfigError(f"--task-set {pair}", "a setting is KEY=VALUE", "such as --task-set images=96")
-        found[key] = yaml.safe_load(value)
+        found[key] = read_yaml(value, f"--task-set {pair}")
     return found
 
 

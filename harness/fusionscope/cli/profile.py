@@ -48,13 +48,13 @@ def call(options: argparse.Namespace) -> int:
 
 
 def _probe(options: argparse.Namespace, spec: Path, profile: Any, out: Path) -> None:
-    from fusionscope.cli.probe import share_of
+    from fusionscope.cli.probe import names_of, share_of
     from fusionscope.study.models import default_device
     from fusionscope.study.sweep import sweep, sweep_on
 
     if options.devices:
         command = ["profile", str(spec), "--out", str(out), "--dtype", options.dtype]
-        sweep_on(options.devices.split(","), command, out)
+        sweep_on(names_of(options.devices), command, out)
     else:
         made = sweep(
             profile.checkpoints(), profile.plan(), out, device=options.device or default_device(), dtype=options.dtype,

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from fusionscope.cli.recipes import find_recipe
 from fusionscope.errors import ConfigError, RunDirectoryError
 from fusionscope.records import Journey, Stage
@@ -70,7 +68,9 @@ def _begun(directory: Path) -> bool:
 
 
 def _check_stage(path: Path) -> None:
-    settings = yaml.safe_load(path.read_text())
+    from fusionscope.study.settings import read_yaml
+
+    settings = read_yaml(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(settings, dict) or "model" not in settings:
         raise ConfigError(
             f"{path} is not a stage's YAML file",

@@ -1,10 +1,11 @@
 """Tasks by name, found through entry points, so that a task may live in any package."""
 
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any
 
 from fusionscope.data.task import HeldOutTask
-from fusionscope.errors import UnknownNameError
+from fusionscope.errors import ConfigError, UnknownNameError
 
 GROUP = "fusionscope.tasks"
 
@@ -24,6 +25,7 @@ def load_task(name: str, **settings: Any) -> HeldOutTask:
 
     Raises:
         UnknownNameError: No entry point of that name.
+        ConfigError: Settings that its loader does not take, or lacks.
     """
     family, _, variant = name.partition("/")
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
@@ -33,5 +35,11 @@ def load_task(name: str, **settings: Any) -> HeldOutTask:
             f"known tasks are {', '.join(sorted(found)) or 'none (is fusionscope installed?)'}",
             f"use one of them, or register a loader as an entry point of the group {GROUP!r}",
         )
-    task: HeldOutTask = found[family].load()(variant, **settings)
+    loader = found[family].load()
+    try:
+        signature(loader).bind(variant, **settings)
+    except TypeError as error:
+        takes = ", ".join(list(signature(loader).parameters)[1:])
+        raise ConfigError(f"task {name!r}: {error}", f"its loader takes {takes}", "correct the settings") from error
+    task: HeldOutTask = loader(variant, **settings)
     return task

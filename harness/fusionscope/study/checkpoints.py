@@ -44,6 +44,18 @@ class Checkpoint:
     base: Path | None = None
 
 
+def one_checkpoint(path: str, name: str) -> Checkpoint:
+    """The one checkpoint of a path, its records under a name that may hold any character.
+
+    Raises:
+        ConfigError: A path that names no checkpoint, or several.
+    """
+    found = _expand(path)
+    if len(found) != 1:
+        raise ConfigError(f"{path} holds {len(found)} checkpoints", f"{name!r} is one of them", "name the file")
+    return replace(found[0], run=name)
+
+
 def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
     """All checkpoints that the sources name, in order.
 
@@ -54,7 +66,7 @@ def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
     Raises:
         ConfigError: A source that is none of these, or two checkpoints whose records could not be told apart.
     """
-    found = [one for source in sources for one in _expand(source)]
+    found = [one for source in sources for one in _named(source)]
     places: dict[tuple[str, int, str], Checkpoint] = {}
     for one in found:
         other = places.setdefault((one.run, one.step, one.stage), one)
@@ -67,17 +79,20 @@ def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
     return list(places.values())
 
 
-def _expand(source: str) -> list[Checkpoint]:
+def _named(source: str) -> list[Checkpoint]:
     name, separator, rest = source.partition("=")
-    named = bool(separator) and not Path(source).exists() and "/" not in name
-    target = rest if named else source
-    if any(mark in target for mark in "*?["):
-        hits = sorted(glob.glob(target))
-        if not hits:
-            raise ConfigError(f"{target!r} matches nothing", "a glob must name some checkpoint", "correct the pattern")
-        return [one for hit in hits for one in _expand(f"{name}={hit}" if named else hit)]
-    found = _one(target)
-    return [replace(one, run=name) for one in found] if named else found
+    if separator and not Path(source).exists() and "/" not in name:
+        return [replace(one, run=name) for one in _expand(rest)]
+    return _expand(source)
+
+
+def _expand(target: str) -> list[Checkpoint]:
+    if Path(target).exists() or not any(mark in target for mark in "*?["):
+        return _one(target)
+    hits = sorted(glob.glob(target))
+    if not hits:
+        raise ConfigError(f"{target!r} matches nothing", "a glob must name some checkpoint", "correct the pattern")
+    return [one for hit in hits for one in _one(hit)]
 
 
 def _one(target: str) -> list[Checkpoint]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import yaml
 
-from fusionscope.errors import DataError
+from fusionscope.errors import ConfigError, DataError
 from fusionscope.lvlm import LVLM
 from fusionscope.stages import LoraSettings, PartConfig, VLMStage
 from fusionscope.stages.checkpoint import KEY, read
@@ -21,9 +21,13 @@ class Models:
     Args:
         device: Where models go, or ``"auto"`` to spread a large one.
         dtype: Dtype of Hugging Face models; ``"auto"`` is the stored one. Stage checkpoints keep their stage's.
+
+    Raises:
+        ConfigError: A device that is not here, or no dtype.
     """
 
     def __init__(self, *, device: str = "cpu", dtype: str = "auto") -> None:
+        _check(device, dtype)
         self.device, self.dtype = device, dtype
         self.loads = 0
         self._key: tuple[Any, ...] | None = None
@@ -36,6 +40,7 @@ class Models:
 
         Raises:
             DataError: A file that no stage of ours saved, or weights of another base.
+            ConfigError: A stage's checkpoint that is to be spread over devices.
         """
         loaders = {"stage": self._load_stage, "model": self._load_model, "adapter": self._load_adapter}
         return loaders[checkpoint.kind](checkpoint)
@@ -89,6 +94,12 @@ class Models:
         about = saved[KEY]
         key = ("stage", about["base"], about["base_hash"], repr(about["parts"]), repr(about["lora"]), checkpoint.config)
         if self._key != key or self._stage is None:
+            if self.device == "auto":
+                raise ConfigError(
+                    f"{checkpoint.path} on device 'auto'",
+                    "a stage's checkpoint goes to one device; only whole Hugging Face models are spread",
+                    "name a device, or `fusionscope export` it and probe the export",
+                )
             self._forget()
             self._stage = _build(checkpoint, about)
             self._stage.configure_model()
@@ -157,6 +168,21 @@ def _from_config(checkpoint: Checkpoint, config: dict[str, Any]) -> VLMStage:
 def _seed(config: dict[str, Any]) -> int:
     seed = config.get("seed_everything", 0)
     return int(seed) if not isinstance(seed, bool) and seed is not None else 0
+
+
+def _check(device: str, dtype: str) -> None:
+    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ConfigError(f"dtype {dtype!r}", "torch knows none of that name", "such as auto, bfloat16 or float32")
+    if device == "auto":
+        return
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r}", "torch knows none of that name", "cpu, cuda, cuda:1 or auto") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device!r}", f"torch sees {torch.cuda.device_count()} GPUs here", "name one of these, or cpu"
+        )
 
 
 def default_device() -> str:

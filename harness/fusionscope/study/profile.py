@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from fusionscope.errors import ConfigError
 from fusionscope.records import ATOMS, Record
 from fusionscope.study import breadth
 from fusionscope.study.breadth import Row
-from fusionscope.study.checkpoints import Checkpoint, find_checkpoints
+from fusionscope.study.checkpoints import Checkpoint, one_checkpoint
 from fusionscope.study.series import SHORT, last_layer
+from fusionscope.study.settings import read_yaml
 from fusionscope.study.sweep import Plan
 from fusionscope.study.tables import Rows, as_markdown, with_error
 
@@ -75,17 +74,7 @@ class Profile:
         Raises:
             ConfigError: A path that names no checkpoint, or several.
         """
-        found = []
-        for model in self.models:
-            own = find_checkpoints([f"{model.name}={model.path}"])
-            if len(own) != 1:
-                raise ConfigError(
-                    f"{model.path} holds {len(own)} checkpoints",
-                    f"model {model.name!r} is one of them",
-                    "name the file",
-                )
-            found += own
-        return found
+        return [one_checkpoint(model.path, model.name) for model in self.models]
 
 
 def read_profile(path: str | Path) -> Profile:
@@ -97,7 +86,7 @@ def read_profile(path: str | Path) -> Profile:
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"{file} does not exist", "a profile is a YAML file of models and tasks", "give its path")
-    found = yaml.safe_load(file.read_text())
+    found = read_yaml(file.read_text(encoding="utf-8"), str(file))
     if not isinstance(found, dict) or not {"models", "tasks"} <= set(found) <= _KEYS:
         keys = sorted(found) if isinstance(found, dict) else type(found).__name__
         raise ConfigError(
@@ -105,12 +94,15 @@ def read_profile(path: str | Path) -> Profile:
             f"it needs models and tasks and knows {', '.join(sorted(_KEYS))}",
             "correct the keys",
         )
+    for key in ("models", "tasks"):
+        if not isinstance(found[key], list) or not found[key]:
+            raise ConfigError(f"{file}: {key} is {found[key]!r}", "a profile compares some", f"list {key} as `- ...`")
     models = [_model(file, row) for row in found["models"]]
     names = [model.name for model in models]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{file} names {', '.join(twice)} twice", "records carry the name", "give each its own")
-    tasks = [(t, {}) if isinstance(t, str) else (t["name"], t.get("settings") or {}) for t in found["tasks"]]
+    tasks = [_task(file, row) for row in found["tasks"]]
     rest = {key: value for key, value in found.items() if key not in ("models", "tasks") and value is not None}
     return Profile(models=models, tasks=tasks, **rest)
 
@@ -280,7 +272,20 @@ def _model(file: Path, row: Mapping[str, Any]) -> Model:
         raise ConfigError(
             f"{file}: model {row}", "a model has name, path, family and may have parameters", "correct the entry"
         )
-    return Model(**{**row, "parameters": float(row.get("parameters", math.nan))})
+    try:
+        return Model(**{**row, "parameters": float(row.get("parameters", math.nan))})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{file}: parameters {row['parameters']!r} of {row['name']}", "it is a number", "such as 7.06e+9"
+        ) from error
+
+
+def _task(file: Path, row: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(row, str):
+        return row, {}
+    if not isinstance(row, dict) or not {"name"} <= set(row) <= {"name", "settings"}:
+        raise ConfigError(f"{file}: task {row}", "a task is a name, or has name and settings", "correct the entry")
+    return row["name"], row.get("settings") or {}
 
 
 def _percent(value: float) -> str:

@@ -72,7 +72,8 @@ def sweep(
         Number of probes made.
 
     Raises:
-        ConfigError: No tasks, or, with ``keep_going``, checkpoints that failed and why.
+        ConfigError: No tasks, a model under a name that has records of another one, or, with ``keep_going``,
+            checkpoints that failed and why.
     """
     if not plan.tasks:
         raise ConfigError("no task to probe", "a sweep needs at least one held-out task", "name one with --task")
@@ -90,15 +91,16 @@ def sweep(
             for design in plan.designs
             if not _is_done(done, checkpoint, task, design, plan)
         ]
-        if not missing:
-            continue
         try:
+            _check_model(done, checkpoint, directory)
+            if not missing:
+                continue
             made += _probe_all(models, checkpoint, missing, plan, cache, out)
             say(f"[{i}/{len(mine)}] {checkpoint.run} step {checkpoint.step}: {len(missing)} probes")
-        except (FusionscopeError, OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever stops one model: a missing package is an ImportError
             if not keep_going:
                 raise
-            failed[checkpoint.path] = str(error).splitlines()[0]
+            failed[checkpoint.path] = _in_short(error)
             say(f"[{i}/{len(mine)}] {checkpoint.run} failed: {failed[checkpoint.path]}")
     if failed:
         raise ConfigError(
@@ -123,6 +125,13 @@ def _probe_all(
         )  # fmt: skip
         out.append([_record(result, checkpoint, model_name(lvlm)) for result in results])
     return len(missing)
+
+
+def _in_short(error: Exception) -> str:
+    """An error's first line, with what it says of the reason if it is ours."""
+    if isinstance(error, FusionscopeError):
+        return f"{error.what} ({error.why.strip()})" if error.why else error.what
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
 
 
 def sweep_on(devices: Sequence[str], command: Sequence[str], directory: Path) -> None:
@@ -171,6 +180,20 @@ def _record(result: Any, checkpoint: Checkpoint, model: str) -> Record:
         baseline=checkpoint.baseline,
         model=model,
     )
+
+
+def _check_model(records: Sequence[Record], checkpoint: Checkpoint, directory: Path) -> None:
+    """Refuse to go on with the records of another model under the same name."""
+    place = (checkpoint.run, checkpoint.step, checkpoint.stage)
+    models = {r.model for r in records if r.model and (r.run, r.step, r.stage) == place} - {checkpoint.path}
+    others = [model for model in models if Path(model).resolve() != Path(checkpoint.path).resolve()]
+    if checkpoint.kind == "model" and others:
+        raise ConfigError(
+            f"{directory / RECORDS} has records of {others[0]} under the name {checkpoint.run!r}, not of "
+            f"{checkpoint.path}",
+            "they would be taken for this model's",
+            "give it another name or another --out; a relative path must be given from where it was given first",
+        )
 
 
 def _is_done(
