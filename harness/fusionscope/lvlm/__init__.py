@@ -2,7 +2,8 @@
 
 from fusionscope.lvlm.adapter import Adapter, Features, known_model_types
 from fusionscope.lvlm.batch import Batch
-from fusionscope.lvlm.features import FeatureCache, weights_fingerprint
+from fusionscope.lvlm.features import FeatureCache
+from fusionscope.lvlm.fingerprint import weights_fingerprint
 from fusionscope.lvlm.model import LVLM
 from fusionscope.lvlm.processor import ComposedProcessor, load_processor
 from fusionscope.lvlm.prompt import IMAGE, Prompt

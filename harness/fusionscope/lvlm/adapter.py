@@ -7,6 +7,7 @@ shared by several questions.
 Shapes: N sequences, S positions, D width, V vocabulary.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from fusionscope.errors import InputError, MissingDependencyError, UnknownNameError
 from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.offload import execution_device
 from fusionscope.lvlm.packing import ImageInputs
 from fusionscope.lvlm.prompt import Chat
 
@@ -94,6 +96,8 @@ class Adapter(ABC):
     image_enters: ClassVar[Literal["tokens", "cross-attention"]] = "tokens"
     prefix_shareable: ClassVar[bool] = True
     """Whether keys and values up to the end of the image are the same for every question that follows."""
+    image_settings: ClassVar[dict[str, Any]] = {}
+    """What the family's processor asks of its image processor, whatever the image processor's own settings."""
     packing: ClassVar[ImageInputs | str] = "its adapter doesn't say to which sample the inputs for images belong"
     """How several samples share a row in training, or why they cannot."""
 
@@ -143,7 +147,10 @@ class Adapter(ABC):
     @property
     def slides(self) -> bool:
         """Whether some layers see only a window of columns, padding among them."""
-        return any("sliding" in kind for kind in getattr(self.text_config, "layer_types", None) or ())
+        kinds = getattr(self.text_config, "layer_types", None)
+        if kinds is None:  # Mistral tells its window and no kinds
+            return getattr(self.text_config, "sliding_window", None) is not None
+        return any("sliding" in kind for kind in kinds)
 
     @property
     def device(self) -> torch.device:
@@ -217,7 +224,9 @@ class Adapter(ABC):
             MissingDependencyError: It needs a package that is not installed.
         """
         try:
-            return self.processor.image_processor(images=list(images), return_tensors="pt", **settings)
+            return self.processor.image_processor(
+                images=list(images), return_tensors="pt", **self._image_settings | settings
+            )
         except ImportError as error:
             raise MissingDependencyError(
                 f"{type(self.processor.image_processor).__name__} cannot run here",
@@ -225,6 +234,20 @@ class Adapter(ABC):
                 "install what it names, or use the processor's PIL variant: "
                 "AutoImageProcessor.from_pretrained(name, backend='pil')",
             ) from error
+
+    @property
+    def _image_settings(self) -> dict[str, Any]:
+        own = getattr(self.processor, "images_kwargs", {})
+        return {name: own.get(name, value) for name, value in self.image_settings.items()}
+
+    @property
+    def sight(self) -> str:
+        """All but weights that decides what `process` and `look` make of an image: equal text, equal features."""
+        describe = getattr(self.processor.image_processor, "to_dict", None)
+        images = describe() if callable(describe) else type(self.processor.image_processor).__name__
+        names = ("vision_feature_layer", "vision_feature_select_strategy", "image_grid_pinpoints", "downsample_ratio")
+        config = {name: getattr(self.model.config, name, None) for name in names}
+        return json.dumps([type(self).__name__, images, self._image_settings, config], sort_keys=True, default=str)
 
     @abstractmethod
     def look(self, pixels: Sequence[Features]) -> list[Features]:
@@ -257,7 +280,9 @@ class Adapter(ABC):
 
     def image_embeddings(self, batch: Batch, like: Tensor) -> Tensor:
         """Embeddings [tokens, D] of all images of a batch, in the order of their tokens."""
-        return torch.cat([image["embeddings"].to(like) for image in batch.images])
+        distinct = {id(image): image["embeddings"] for image in batch.images}
+        there = {key: value.to(like) for key, value in distinct.items()}
+        return torch.cat([there[id(image)] for image in batch.images])
 
     def embed(self, batch: Batch) -> Tensor:
         """Token embeddings [N, S, D] with the images' embeddings in place.
@@ -265,9 +290,9 @@ class Adapter(ABC):
         Raises:
             InputError: The number of image tokens differs from the number of image embeddings.
         """
-        ids = batch.ids.to(self.device)
-        here = ids == self.image_token_id
-        words: Tensor = self.embedding(ids.masked_fill(here, 0))
+        # Counted where the ids lie, on the CPU as a rule: a count on a GPU would be waited for.
+        here = batch.ids == self.image_token_id
+        words: Tensor = self.embedding(batch.ids.masked_fill(here, 0).to(self.device))
         if not batch.images:
             return words
         images = self.image_embeddings(batch, words)
@@ -277,7 +302,7 @@ class Adapter(ABC):
                 "every image embedding takes the place of one token",
                 "check patch_size, vision_feature_select_strategy and num_additional_image_tokens of the processor",
             )
-        return words.masked_scatter(here.unsqueeze(-1), images)
+        return words.masked_scatter(here.to(words.device).unsqueeze(-1), images)
 
     def run(self, embeds: Tensor, batch: Batch) -> Any:
         """The decoder over embeddings [N, S, D]; returns the cache, or None where none was asked for."""
@@ -294,17 +319,3 @@ class Adapter(ABC):
             **extra,
         )
         return outputs.past_key_values if batch.keep_cache else None
-
-
-def execution_device(module: nn.Module) -> torch.device:
-    """Where a module wants its inputs; an offloaded one says so through its accelerate hook."""
-    hook = getattr(module, "_hf_hook", None)
-    device = getattr(hook, "execution_device", None)
-    if device is not None:
-        return torch.device(device if not isinstance(device, int) else f"cuda:{device}")
-    return next(module.parameters()).device
-
-
-def module_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype of a module's first floating-point weight."""
-    return next(value.dtype for value in module.parameters() if value.is_floating_point())

@@ -25,6 +25,7 @@ class Capture:
         self.layers, self.columns, self.may_skip = layers, columns, may_skip
         self.wanted = range(max(wanted) + 1) if may_skip else sorted(set(wanted))
         self.hidden: dict[int, Tensor] = {}
+        self._places: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -57,6 +58,8 @@ class Capture:
         if self.columns is None:
             self.hidden[number] = hidden
             return
-        columns = self.columns.to(hidden.device)
-        rows = torch.arange(hidden.shape[0], device=hidden.device)
-        self.hidden[number] = hidden[rows[:, None], columns]
+        if hidden.device not in self._places:
+            # Once per device: a copy in every layer would make the CPU wait for the GPU in every layer.
+            rows = torch.arange(hidden.shape[0], device=hidden.device)
+            self._places[hidden.device] = rows[:, None], self.columns.to(hidden.device)
+        self.hidden[number] = hidden[self._places[hidden.device]]

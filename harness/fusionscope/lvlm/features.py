@@ -1,16 +1,11 @@
 """Vision features kept across probes: the tower is frozen, so an image is looked at once."""
 
 import hashlib
-import os
 from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
-import torch
-from torch import Tensor, nn
-
-from fusionscope.lvlm.sharding import from_all_ranks, is_sharded
+from torch import Tensor
 
 Key = tuple[str, str]
 
@@ -54,19 +49,25 @@ class FeatureCache:
         found = self._entries.get(key)
         if found is None:
             found = self._from_disk(key)
+            if found is not None:
+                self._keep(key, found)
         self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
         return found
 
     def put(self, key: Key, features: dict[str, Tensor]) -> bool:
         """Keep features; False where they do not fit under the cap and no directory is given."""
         stored = {name: value.detach().to("cpu", copy=True) for name, value in features.items()}
+        fits = self._keep(key, stored)
+        return self._to_disk(key, stored) or fits
+
+    def _keep(self, key: Key, stored: dict[str, Tensor]) -> bool:
         size = _nbytes(stored)
         self._drop_others(key[0], size)
         fits = key not in self._entries and self.nbytes + size <= self.max_bytes
         if fits:
             self._entries[key] = stored
             self.nbytes += size
-        return self._to_disk(key, stored) or fits
+        return fits
 
     def _file(self, directory: Path, key: Key) -> Path:
         return directory / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors"
@@ -85,10 +86,14 @@ class FeatureCache:
 
         self.directory.mkdir(parents=True, exist_ok=True)
         file = self._file(self.directory, key)
-        # Written whole or not at all, also where several processes fill one folder.
-        unfinished = file.with_suffix(f".{os.getpid()}")
-        save_file({name: value.contiguous() for name, value in stored.items()}, unfinished)
-        unfinished.replace(file)
+        # Written whole or not at all, also where several processes, on several machines, fill one folder.
+        unfinished = file.with_suffix(f".{uuid4().hex}")
+        try:
+            save_file({name: value.contiguous() for name, value in stored.items()}, unfinished)
+            unfinished.replace(file)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
         return True
 
     def clear(self) -> None:
@@ -105,50 +110,3 @@ class FeatureCache:
 
 def _nbytes(features: dict[str, Tensor]) -> int:
     return sum(value.numel() * value.element_size() for value in features.values())
-
-
-def weights_fingerprint(modules: Iterable[nn.Module]) -> str:
-    """A hash of all parameters and buffers, computed where they lie.
-
-    Args:
-        modules: The modules whose weights decide the features.
-
-    Returns:
-        A hexadecimal string; equal weights give equal strings, one changed bit another one. Of sharded weights each
-        rank hashes its part, and all ranks get the hash of all parts: they agree on what is cached.
-    """
-    parts = list(modules)
-    sharded = any(is_sharded(part) for part in parts)
-    digest = hashlib.sha256()
-    for module in parts:
-        # A module at the root of FSDP keeps its weights gathered after a pass: hash the same form every time.
-        inner: Any
-        for inner in module.modules():
-            if hasattr(inner, "reshard"):
-                inner.reshard()
-        tensors = [*module.named_parameters(), *module.named_buffers()]
-        for name, value in tensors:
-            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        local = [value.to_local() if hasattr(value, "to_local") else value for _, value in tensors]
-        for sums in _checksums([one.detach() for one in local if one.numel() and not one.is_meta]):
-            digest.update(repr(sums).encode())
-    mine = digest.hexdigest()
-    return hashlib.sha256("".join(from_all_ranks(mine)).encode()).hexdigest() if sharded else mine
-
-
-def _checksums(values: list[Tensor]) -> list[int]:
-    """Order-aware 64-bit sums of the raw bytes, one transfer per device."""
-    sums = [_checksum(value) for value in values]
-    by_device: dict[torch.device, list[Tensor]] = {}
-    for value in sums:
-        by_device.setdefault(value.device, []).append(value)
-    return [number for group in by_device.values() for number in torch.stack(group).tolist()]
-
-
-def _checksum(value: Tensor) -> Tensor:
-    flat = value.contiguous().view(-1).view(torch.uint8)
-    words = {8: torch.int64, 4: torch.int32, 2: torch.int16}.get(value.element_size(), torch.uint8)
-    numbers = flat.view(words).to(torch.int64)
-    # Wrapping arithmetic modulo 2^64: a change of any word, or a swap of two, changes the sum.
-    places = torch.arange(1, numbers.numel() + 1, device=value.device, dtype=torch.int64)
-    return (numbers * (places * 2 + 1)).sum()

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+from fusionscope.lvlm.adapter import Adapter, Features, register
+from fusionscope.lvlm.offload import execution_device, module_dtype
 
 
 @register("fuyu")

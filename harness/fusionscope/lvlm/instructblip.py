@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import InputError
-from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+from fusionscope.lvlm.adapter import Adapter, Features, register
 from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.offload import execution_device, module_dtype
 
 
 @register("instructblip")
@@ -70,7 +71,7 @@ class InstructBlipAdapter(Adapter):
         qformer, projection = self.model.qformer, self.model.language_projection
         device = execution_device(self.model.vision_model)
         queries = self.model.query_tokens
-        states = torch.stack([image["features"] for image in batch.images]).to(device, queries.dtype)
+        states = torch.stack([image["features"] for image in batch.images]).to(device, module_dtype(qformer))
         words = self._instructions(batch.texts).to(device)
         seen = torch.ones(len(states), queries.shape[1], dtype=torch.long, device=device)
         output = qformer(
@@ -80,8 +81,8 @@ class InstructBlipAdapter(Adapter):
             encoder_hidden_states=states,
             encoder_attention_mask=torch.ones(states.shape[:-1], dtype=torch.long, device=device),
         )
-        read = output.last_hidden_state[:, : queries.shape[1]].to(execution_device(projection))
-        embeddings: Tensor = projection(read)
+        read = output.last_hidden_state[:, : queries.shape[1]]
+        embeddings: Tensor = projection(read.to(execution_device(projection), module_dtype(projection)))
         return embeddings.flatten(0, 1).to(like)
 
     def _instructions(self, texts: Sequence[str]) -> Any:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import InputError
-from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+from fusionscope.lvlm.adapter import Adapter, Features, register
 from fusionscope.lvlm.capture import Capture
+from fusionscope.lvlm.offload import execution_device, module_dtype
 from fusionscope.lvlm.packing import ImageInputs
 
 

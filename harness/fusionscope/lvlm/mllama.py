@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+from fusionscope.lvlm.adapter import Adapter, Features, register
 from fusionscope.lvlm.batch import Batch
+from fusionscope.lvlm.offload import execution_device, module_dtype
 
 
 @register("mllama")

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 import fusionscope.lvlm.families  # noqa: F401  (registers the adapters)
 from fusionscope.errors import ConfigError, InputError, UnknownNameError
-from fusionscope.lvlm.adapter import Adapter, Features, adapter_for, execution_device
+from fusionscope.lvlm.adapter import Adapter, Features, adapter_for
 from fusionscope.lvlm.batch import Batch
 from fusionscope.lvlm.capture import Capture
-from fusionscope.lvlm.features import FeatureCache, weights_fingerprint
+from fusionscope.lvlm.features import FeatureCache
+from fusionscope.lvlm.fingerprint import weights_fingerprint
+from fusionscope.lvlm.offload import execution_device
 from fusionscope.lvlm.prompt import Prompt
 
 
@@ -29,7 +31,7 @@ class LVLM:
 
     Raises:
         UnknownNameError: No adapter for the model's type.
-        InputError: The processor lacks a part.
+        InputError: The processor lacks a part, or peft wraps the model in a method of learned prompts.
     """
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -63,7 +65,7 @@ class LVLM:
 
         Args:
             name_or_path: A directory or the name of a model on the hub.
-            processor: Used instead of the one stored with the model.
+            processor: Used instead of the one stored with the model (of the same ``revision``, where one is given).
             dtype: Of the weights; ``"auto"`` is the stored one.
             device_map: As in transformers, ``"auto"`` to spread a large model.
             quantization: A transformers quantization config (such as BitsAndBytesConfig).
@@ -89,7 +91,8 @@ class LVLM:
         if processor is None:
             from fusionscope.lvlm.processor import load_processor
 
-            processor = load_processor(name_or_path)
+            where = ("revision", "token", "cache_dir", "local_files_only", "force_download", "trust_remote_code")
+            processor = load_processor(name_or_path, **{name: settings[name] for name in where if name in settings})
         return cls(model, processor)
 
     @property
@@ -161,7 +164,9 @@ class LVLM:
     def _looked(
         self, images: Sequence[Any], keys: Sequence[str] | None, cache: FeatureCache | None, at_once: int
     ) -> list[Features]:
-        mark = "" if cache is None or keys is None else weights_fingerprint(self.adapter.seeing_parts)
+        mark = ""
+        if cache is not None and keys is not None:
+            mark = f"{weights_fingerprint(self.adapter.seeing_parts)} {self.adapter.sight}"
         found: list[Features | None] = [None] * len(images)
         if cache is not None and keys is not None:
             found = [cache.get((mark, key)) for key in keys]
@@ -169,8 +174,8 @@ class LVLM:
         for start in range(0, len(missing), at_once):
             chunk = missing[start : start + at_once]
             fresh = self.adapter.look(self.adapter.process([images[i] for i in chunk]))
-            for i, one in zip(chunk, fresh, strict=True):
-                found[i] = _on_cpu(one)
+            for i, one in zip(chunk, map(_on_cpu, fresh), strict=True):
+                found[i] = one
                 if cache is not None and keys is not None:
                     cache.put((mark, keys[i]), one)
         return [one for one in found if one is not None]
@@ -225,5 +230,12 @@ def repeat_cache(cache: Any, repeats: int) -> Any:
 def _bare(model: nn.Module) -> nn.Module:
     """The Hugging Face model inside what torch.compile and peft put around it."""
     model = getattr(model, "_orig_mod", model)
+    method: Any = getattr(model, "active_peft_config", None)
+    if getattr(method, "is_prompt_learning", False):
+        raise InputError(
+            f"a model with peft's {method.peft_type.value}",
+            "its learned prompt enters in peft's forward pass, which a probe does not run: it would see the base model",
+            "probe the base model knowingly (model.get_base_model()), or use a method that changes modules, as LoRA",
+        )
     unwrap = getattr(model, "get_base_model", None)
     return unwrap() if callable(unwrap) else model

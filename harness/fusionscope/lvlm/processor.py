@@ -1,5 +1,6 @@
 """Loading a processor, also where transformers' own class needs packages that are not there."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from fusionscope.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ComposedProcessor:
     """Image processor and tokenizer side by side: all that an adapter needs.
 
@@ -33,7 +34,7 @@ class ComposedProcessor:
         self.tokenizer.save_pretrained(directory)
         self.image_processor.save_pretrained(directory)
         if self.chat_template is not None:
-            (Path(directory) / "chat_template.jinja").write_text(self.chat_template)
+            (Path(directory) / "chat_template.jinja").write_text(self.chat_template, encoding="utf-8")
         if self.qformer_tokenizer is not None:
             self.qformer_tokenizer.save_pretrained(Path(directory) / "qformer_tokenizer")
 
@@ -77,7 +78,22 @@ def _compose(name_or_path: str, reason: Exception, settings: dict[str, Any]) -> 
     return ComposedProcessor(
         tokenizer=tokenizer,
         image_processor=images,
-        chat_template=tokenizer.chat_template,
+        chat_template=_template(name_or_path, settings) or tokenizer.chat_template,
         qformer_tokenizer=load_words(second) if second.is_dir() else None,
         reason=" ".join(str(reason).split()),
     )
+
+
+def _template(name_or_path: str, settings: dict[str, Any]) -> str | None:
+    """A template in the file that processors read and tokenizers do not, unless there is one that both read."""
+    from transformers.utils.hub import cached_file
+
+    hub = {name: value for name, value in settings.items() if name != "trust_remote_code"}
+    both, older = (
+        cached_file(name_or_path, file, _raise_exceptions_for_missing_entries=False, **hub)
+        for file in ("chat_template.jinja", "chat_template.json")
+    )
+    if both is not None or older is None:
+        return None
+    template: str = json.loads(Path(older).read_text(encoding="utf-8"))["chat_template"]
+    return template

@@ -26,6 +26,16 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def eager(model: nn.Module) -> Iterator[None]:
+    """Compiled modules run as written: a probe's shapes would use up the compiler's limit of recompilations."""
+    if any(hasattr(one, "_orig_mod") or getattr(one, "_compiled_call_impl", None) for one in model.modules()):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
+
+
+@contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module's mode is put back, also after an error.
 
@@ -33,7 +43,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     its owner keeps in evaluation mode must not come back in training mode. The autocast cache is off inside: a
     half-precision copy of a weight made without gradients would otherwise be reused by the training step around it.
     Weights that FSDP shards at the root (embeddings, norm, head) are gathered for the time inside: the probe calls
-    those modules one by one and not through the root.
+    those modules one by one and not through the root. Compiled modules run eagerly, so that nothing is compiled anew.
 
     Args:
         model: The model, in any mode.
@@ -44,7 +54,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for module, _ in modes:
             module.training = False
         torch.set_autocast_cache_enabled(False)
-        with torch.inference_mode(False), torch.no_grad(), gathered(model):
+        with torch.inference_mode(False), torch.no_grad(), eager(model), gathered(model):
             yield
     finally:
         torch.set_autocast_cache_enabled(autocast_cache)

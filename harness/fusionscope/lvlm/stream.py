@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fusionscope.lvlm.adapter import Adapter, Features, execution_device, module_dtype, register
+from fusionscope.lvlm.adapter import Adapter, Features, register
+from fusionscope.lvlm.offload import execution_device, module_dtype
 from fusionscope.lvlm.packing import ImageInputs
 
 
@@ -33,6 +34,8 @@ class StreamAdapter(Adapter):
 
     def encode(self, pixels: Features) -> Any:
         """The model's own way from pixels to image embeddings."""
+        from accelerate.utils import align_module_device
+
         tower = getattr(self.model.model, self.tower)
         device, dtype = execution_device(tower), module_dtype(tower)
         inputs = {
@@ -40,7 +43,9 @@ class StreamAdapter(Adapter):
             for name, value in pixels.items()
             if name not in self.layout_only
         }
-        return self.model.model.get_image_features(**inputs, return_dict=True)
+        # A lone parameter of the base model (the newline's embedding) is there in its forward pass alone if offloaded.
+        with align_module_device(self.model.model):
+            return self.model.model.get_image_features(**inputs, return_dict=True)
 
     layout_only: ClassVar[tuple[str, ...]] = ()
     """Outputs of the image processor that the model does not read."""
@@ -80,10 +85,15 @@ class _Leaf(nn.Module):
 
 @register("internvl")
 class InternVLAdapter(StreamAdapter):
-    """InternVL 2.5 and 3 (the -hf checkpoints): tiles through a pixel shuffle."""
+    """InternVL 2.5 and 3 (the -hf checkpoints): tiles through a pixel shuffle.
+
+    Its processor asks for tiles though the image processor's own default is one: set
+    ``processor.images_kwargs = {"crop_to_patches": False}`` for one.
+    """
 
     image_text = "<IMG_CONTEXT>"
     image_frame = "<img><IMG_CONTEXT></img>"
+    image_settings: ClassVar = {"crop_to_patches": True}
     layout_only = ("num_patches",)
     packing = ImageInputs(per_token=("pixel_values",))
 
