@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from time import perf_counter
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fusionscope.data import HeldOutTask, Question
-from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.errors import InputError
 from fusionscope.lvlm import IMAGE, LVLM, Features, undisturbed, weights_fingerprint
 from fusionscope.probe.noise import Moments, moments, seed_of
 from fusionscope.probe.pairs import Exchange, Span, run_pairs
@@ -25,8 +24,6 @@ from fusionscope.probe.passes import Passes
 from fusionscope.probe.result import FALLBACK_MASS, Posteriors
 from fusionscope.probe.scoring import Rows, to_posteriors
 from fusionscope.probe.session import Settings, chosen_pairs, features_of, passes_for, rows_of
-
-Mask = Literal["noise", "mean", "remove", "other"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +46,8 @@ def masked_posteriors(
     """p(y | image, question), p(y | image) and p(y | question) of natural pairs, the latter two by masking.
 
     Raises:
-        UnknownNameError: An unknown kind of mask.
         InputError: Options are to be kept but the task's questions have no form without the question.
     """
-    if settings.mask not in get_args(Mask):
-        raise UnknownNameError(f"mask {settings.mask!r}", f"known are {', '.join(get_args(Mask))}", "use one of them")
     start = perf_counter()
     with undisturbed(lvlm.model):
         rows = rows_of(lvlm, task.questions, settings.scoring)

@@ -18,13 +18,33 @@ from typing import Any
 import torch
 
 from fusionscope.lvlm import LVLM
-from fusionscope.lvlm.adapter import module_dtype
+from fusionscope.lvlm.offload import module_dtype
 from fusionscope.lvlm.sharding import from_all_ranks, is_sharded
 
 HEAD_ELEMENTS = 2**24
 CPU_TOKENS = 8192
 """Tokens in flight on a CPU: more only leaves its caches."""
 SHARE_OF_FREE = 0.5
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",
+    "calling `cublasCreate",
+    "calling `cusolverDnCreate",
+)
+"""What PyTorch's allocators and CUDA's libraries say, whose handles and workspaces are not PyTorch's."""
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error means too little memory.
+
+    >>> out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    True
+    >>> out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    False
+    """
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def row_bytes(lvlm: LVLM, total: int, new: int, n_layers: int) -> int:

@@ -112,8 +112,8 @@ def _run(passes: Passes, rows: Rows, cells: Sequence[_Cell], change: Exchange, _
     batch = replace(batch, answers=columns.amin(-1) + 1)
     edit = None if change.question is None else partial(_edit, cells, batch, change.question)
     hidden = passes.lvlm.read(batch, passes.layers, columns, edit)
-    passes.tokens[0] += sum(len(cell.ids) for cell in cells)
     logprob = passes.logprob(hidden, rows.targets[which])
+    passes.tokens[0] += sum(len(cell.ids) for cell in cells)
     return logprob.reshape(len(passes.layers), -1, rows.per_question, *logprob.shape[2:])
 
 

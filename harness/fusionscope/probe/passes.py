@@ -19,7 +19,7 @@ from fusionscope.lvlm import IMAGE, LVLM, Batch, Features
 from fusionscope.lvlm.batch import PaddingSide, stack
 from fusionscope.lvlm.model import repeat_cache
 from fusionscope.lvlm.prompt import common_prefix
-from fusionscope.probe.memory import HEAD_ELEMENTS
+from fusionscope.probe.memory import HEAD_ELEMENTS, out_of_memory
 from fusionscope.probe.scoring import Rows
 
 Progress = Callable[[int, int], None]
@@ -43,7 +43,7 @@ class Budget:
         try:
             return work(self.rows)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if not self.alone:
                 raise InputError(
@@ -63,10 +63,6 @@ class Budget:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +111,9 @@ class Passes:
         return torch.stack([one for one in found if one is not None], dim=1).cpu()
 
     def _layout(self, image: Features, rows: Rows) -> "Layout":
-        shared = common_prefix(rows.ids)
+        # Candidates that begin alike share tokens as well; what is read there must stay out of the prefix.
+        first = [len(row) + reads for row, reads in zip(rows.ids, rows.reads.amin(-1).tolist(), strict=True)]
+        shared = min(common_prefix(rows.ids), *first)
         cached = self.share_prefix and self.lvlm.adapter.prefix_shareable and IMAGE in rows.ids[0][:shared]
         return layout(self.lvlm, image, rows.ids, shared if cached else 0)
 
@@ -170,6 +168,8 @@ class Passes:
         """Log-probabilities of target tokens [N, T, C] at every layer: float32 [L, N, T, C], where the model is."""
         step = max(1, HEAD_ELEMENTS // (self.lvlm.adapter.text_config.vocab_size * targets.shape[1]))
         found = []
+        # Once: a copy in every layer would make the CPU wait for the GPU in every layer.
+        targets = targets.to(self.lvlm.adapter.device)
         for layer in self.layers:
             parts = []
             for some, wanted in zip(torch.split(hidden[layer], step), torch.split(targets, step), strict=True):

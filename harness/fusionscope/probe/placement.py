@@ -1,11 +1,14 @@
 """Where numbers are crunched that belong to no pass of the model: on the model's device, where that has room."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from fusionscope.probe.memory import out_of_memory
 
 T = TypeVar("T")
 
@@ -13,8 +16,8 @@ T = TypeVar("T")
 def on_device(device: torch.device | str, what: str, work: Callable[..., T], *tensors: Tensor) -> T:
     """What ``work`` makes of tensors that were moved to a device.
 
-    It needs float64, hence the CPU instead of ``"mps"``, which has none. Where the device has no room left beside the
-    model, that is said and the CPU does the work.
+    It needs float64, hence the CPU instead of ``"mps"``, which has none; a trainer's precision (default dtype bfloat16,
+    say) does not reach it. Where the device has no room left beside the model, that is said and the CPU does the work.
 
     Args:
         device: The model's.
@@ -25,12 +28,26 @@ def on_device(device: torch.device | str, what: str, work: Callable[..., T], *te
     device = torch.device(device)
     if device.type != "mps":
         try:
-            return work(*(x.to(device) for x in tensors))
-        except torch.OutOfMemoryError as error:
+            with _in_float64():
+                return work(*(x.to(device) for x in tensors))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             warnings.warn(
                 f"{device} has no room left to {what} of shape {tuple(tensors[0].shape)}; the CPU did it, with the "
                 f"same result but slower ({str(error).splitlines()[0]})",
                 RuntimeWarning,
                 stacklevel=2,
             )
-    return work(*(x.cpu() for x in tensors))
+    with _in_float64():
+        return work(*(x.cpu() for x in tensors))
+
+
+@contextmanager
+def _in_float64() -> Iterator[None]:
+    own = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(own)

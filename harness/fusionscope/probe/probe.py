@@ -13,7 +13,7 @@ from fusionscope.probe.learned import learned_posteriors
 from fusionscope.probe.masked import masked_posteriors
 from fusionscope.probe.passes import Progress
 from fusionscope.probe.result import Posteriors, ProbeResult
-from fusionscope.probe.results import check_weights, results
+from fusionscope.probe.results import check_estimator, check_weights, results
 from fusionscope.probe.session import Settings, chosen_pairs
 
 _DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings, int], Posteriors]] = {
@@ -66,10 +66,12 @@ def probe(
 
     Raises:
         InputError: The task cannot be run in this design.
-        UnknownNameError: An unknown design, layer or weights.
+        UnknownNameError: An unknown design, layer, estimator or weights.
         DataError: More pictures than allowed do not open.
     """
-    if design_of(task, design) == "crossed":
+    crossed = design_of(task, design) == "crossed"
+    check_estimator(estimator, crossed=crossed)
+    if crossed:
         for name in weights:
             check_weights(task, name)
     allowed = int(settings.get("max_bad_images", 0))

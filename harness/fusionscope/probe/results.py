@@ -3,7 +3,8 @@
 Shapes: A images, B questions, N pairs, K answers, L layers.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -30,6 +31,9 @@ def results(
 ) -> list[ProbeResult]:
     """One result per weights and layer, weights outermost, on the CPU.
 
+    A layer whose posteriors are not numbers (half precision that overflowed, a model that diverged) is unsolved: NaN
+    and not converged, with a warning that names it.
+
     Args:
         found: Posteriors of the task.
         task: The task.
@@ -53,12 +57,13 @@ def crossed_results(
     device: torch.device | str = "cpu",
 ) -> list[ProbeResult]:
     """Results of a crossed design under one of the task's pair weights, one per layer."""
-    if found.crossed is None or estimator != "exact":
+    if found.crossed is None:
         raise InputError(
-            f"estimator {estimator!r} on posteriors of design {found.design!r}",
-            "pair weights and bias correction need the crossed grid and the exact estimator",
-            "use design='crossed' with estimator='exact', or a design over natural pairs",
+            f"pair weights {weights!r} on posteriors of design {found.design!r}",
+            "pair weights and bias correction need the crossed grid",
+            "use design='crossed', or `results`",
         )
+    check_estimator(estimator, crossed=True)
     check_weights(task, weights)
     pair_weights = task.pair_weights[weights]
     decompose = partial(
@@ -68,7 +73,7 @@ def crossed_results(
         images_enumerated=task.images_enumerated,
         questions_enumerated=task.questions_enumerated,
     )
-    atoms = on_device(device, "decompose posteriors", decompose, found.crossed).map(Tensor.cpu)
+    atoms = _decomposed(found, device, decompose, found.crossed)
     right = accuracies(found.crossed, pair_weights, task.truth)
     extra = {
         "option_mass": (found.mass * pair_weights).sum((-1, -2)),
@@ -76,6 +81,23 @@ def crossed_results(
         "marginal_mismatch": torch.zeros(len(found.layers)),
     }
     return _layers(found, weights, atoms, right, extra, int((pair_weights > 0).sum()), *pair_weights.shape)
+
+
+def check_estimator(estimator: str, *, crossed: bool) -> None:
+    """Raises where a probe does not know an estimator, or cannot use it in a design.
+
+    Raises:
+        UnknownNameError: No such estimator.
+        InputError: Not for a crossed design.
+    """
+    if estimator not in ("exact", "faithful"):
+        raise UnknownNameError(f"estimator {estimator!r}", "a probe knows exact and faithful", "use one of them")
+    if crossed and estimator != "exact":
+        raise InputError(
+            f"estimator {estimator!r} with design 'crossed'",
+            "pair weights and bias correction need the exact estimator",
+            "use estimator='exact', or a design over natural pairs",
+        )
 
 
 def check_weights(task: HeldOutTask, name: str) -> None:
@@ -114,6 +136,40 @@ def accuracies(p_LABK: Tensor, weights: Tensor, truth: Tensor | None) -> dict[st
     }
 
 
+def _whole(posteriors: Sequence[Tensor]) -> Tensor:
+    """Which layers hold numbers alone, bool [L]."""
+    return torch.stack([p.isfinite().flatten(1).all(1) for p in posteriors]).all(0)
+
+
+def _decomposed(
+    found: Posteriors, device: torch.device | str, decompose: Callable[..., pid.PIDResult], *posteriors: Tensor
+) -> pid.PIDResult:
+    """Atoms of all layers on the CPU; a layer that holds more than numbers is unsolved."""
+    whole = _whole(posteriors)
+    if not whole.all():
+        lost = ", ".join(str(layer) for layer, fine in zip(found.layers, whole.tolist(), strict=True) if not fine)
+        warnings.warn(
+            f"task {found.task!r}: the posteriors of layer {lost} are not numbers (an overflow in half precision, or a "
+            "model that diverged): their atoms are NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        posteriors = tuple(p.where(_like(whole, p), 1 / p.shape[-1]) for p in posteriors)
+    atoms = on_device(device, "decompose posteriors", decompose, *posteriors).map(Tensor.cpu)
+    return atoms if whole.all() else atoms.map(partial(_unsolved, whole=whole))
+
+
+def _like(whole: Tensor, other: Tensor) -> Tensor:
+    return whole.view(-1, *[1] * (other.ndim - 1))
+
+
+def _unsolved(value: Tensor, whole: Tensor) -> Tensor:
+    """A value per layer without those of unsolved layers."""
+    if value.shape[:1] != whole.shape:
+        return value
+    return value.where(_like(whole, value), torch.nan if value.is_floating_point() else False)
+
+
 def _pair_results(
     found: Posteriors, task: HeldOutTask, estimator: str, standard_errors: bool, device: torch.device | str
 ) -> list[ProbeResult]:
@@ -122,14 +178,13 @@ def _pair_results(
         raise InputError(
             f"posteriors of design {found.design!r}", "they hold no pairs", "use `posteriors` to make them"
         )
-    if estimator not in ("exact", "faithful"):
-        raise UnknownNameError(f"estimator {estimator!r}", "a probe knows exact and faithful", "use one of them")
+    check_estimator(estimator, crossed=False)
     decompose = partial(
         pid.pid_from_posteriors,
         inconsistent="faithful" if estimator == "faithful" else "tilt",
         standard_errors=standard_errors and estimator == "exact",
     )
-    atoms = on_device(device, "decompose posteriors", decompose, joint, vision, language).map(Tensor.cpu)
+    atoms = _decomposed(found, device, decompose, joint, vision, language)
     known = found.pair_answers >= 0
     right = {
         name: (p[:, known].argmax(-1) == found.pair_answers[known]).double().mean(-1)
@@ -159,7 +214,9 @@ def _layers(
 ) -> list[ProbeResult]:
     residual = torch.stack(list(atoms.atoms().values())).sum(0) - atoms.total
     solved = {name: value for name, value in atoms.diagnostics.items() if value.shape == residual.shape}
-    tables = {**solved, **extra, "sum_rule_residual": residual}
+    whole = _whole([p for p in (found.crossed, found.joint, found.vision, found.language) if p is not None])
+    tables = {name: _unsolved(value, whole) for name, value in {**solved, **extra}.items()}
+    tables["sum_rule_residual"] = residual
     return [
         ProbeResult(
             task=found.task,
@@ -175,7 +232,7 @@ def _layers(
             diagnostics={**found.details, **{name: float(value[i]) for name, value in tables.items()}},
             seconds=found.seconds,
             tokens=found.tokens,
-            **{name: float(value[i]) for name, value in right.items()},
+            **{name: float(_unsolved(value, whole)[i]) for name, value in right.items()},
         )
         for i, layer in enumerate(found.layers)
     ]

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fusionscope.data import HeldOutTask, Question
+from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lens import Lens, LogitLens
 from fusionscope.lvlm import LVLM, FeatureCache, Features
 from fusionscope.lvlm.batch import PaddingSide
@@ -15,6 +16,8 @@ from fusionscope.lvlm.sharding import is_sharded
 from fusionscope.probe.memory import automatic_rows
 from fusionscope.probe.passes import Budget, Passes, Progress
 from fusionscope.probe.scoring import Rows, Scoring, build_rows
+
+Mask = Literal["noise", "mean", "remove", "other"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,11 @@ class Settings:
         draws: Design "masked": random replacements averaged per pair; the paper's way is 1.
         noise_scale: Design "masked": multiplies the noise's standard deviation.
         keep_options: Design "masked": replace the question alone and keep its options.
-        folds: Design "learned": folds of the cross-fitting.
+        folds: Design "learned": folds of the cross-fitting, at least 2.
+
+    Raises:
+        UnknownNameError: A scoring, mask or side that there is not.
+        InputError: A number outside its range.
     """
 
     batch_size: int | None = None
@@ -56,6 +63,34 @@ class Settings:
     noise_scale: float = 1.0
     keep_options: bool = False
     folds: int = 5
+
+    def __post_init__(self) -> None:
+        for name, known in _NAMES.items():
+            if getattr(self, name) not in known:
+                raise UnknownNameError(
+                    f"{name} {getattr(self, name)!r}", f"known are {', '.join(known)}", "use one of them"
+                )
+        for name, (lowest, meaning) in _LOWEST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= lowest:
+                raise InputError(f"{name}={value!r}", meaning, f"use {lowest} or more")
+        if self.fallback is not None and not 0 <= self.fallback <= 1:
+            raise InputError(f"fallback={self.fallback!r}", "it is a probability", "use 0.3, the paper's, or None")
+
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "scoring": get_args(Scoring),
+    "padding_side": get_args(PaddingSide),
+    "mask": get_args(Mask),
+}
+_LOWEST: dict[str, tuple[float, str]] = {
+    "batch_size": (1, "a pass takes at least one sequence"),
+    "max_bad_images": (0, "it counts pictures"),
+    "max_pairs": (1, "there is nothing to decompose without pairs"),
+    "draws": (1, "a masked modality is replaced by something"),
+    "noise_scale": (0, "it multiplies a standard deviation"),
+    "folds": (2, "a classifier must not see what it predicts"),
+}
 
 
 def rows_of(lvlm: LVLM, questions: Sequence[Question], scoring: Scoring) -> Rows:
