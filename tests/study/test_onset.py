@@ -18,6 +18,13 @@ def logistic(n: int, middle: float, width: float, height: float = 1.97) -> np.nd
     return height / (1 + np.exp(-(np.arange(n) - middle) / width))
 
 
+def test_of_two_stages_at_one_step_the_solved_one_counts(make_record: Callable[..., Record]) -> None:
+    records = [make_record(step=10 * i, stage_step=10 * i, synergy=float(i >= 4)) for i in range(9)]
+    unsolved = make_record(step=40, stage="2_tune", stage_step=0, synergy=math.nan)
+    assert onset([*records, unsolved]).probes == 9
+    assert onset([*records, unsolved]).step == 40
+
+
 @pytest.mark.parametrize("probes", [6, 12, 25])
 @pytest.mark.parametrize("kind", ["noise", "noise and a spike", "a level and noise", "heavy tails"])
 def test_runs_without_learning_have_no_onset(probes: int, kind: str) -> None:

@@ -14,6 +14,7 @@ from fusionscope.errors import RunDirectoryError
 from fusionscope.records import Journey, Record, RecordFile
 from fusionscope.study import report
 from fusionscope.study.figures import design_figure, time_card
+from fusionscope.study.methods import sentences
 from fusionscope.study.tables import depth_phases, diagnostics, stage_ends
 from fusionscope.study.theme import inline_svg
 
@@ -121,6 +122,64 @@ def test_odd_runs_are_drawn_too(tmp_path: Path, make_record: Callable[..., Recor
     assert "Depth: " not in (tmp_path / "report.html").read_text()
     RecordFile(tmp_path / "one" / "records.jsonl").append(records[:1])
     assert "0.500" in report(tmp_path / "one")
+
+
+def test_names_of_runs_and_tasks_may_hold_any_character(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    names = ("org/model:7B", "org_model_7B", "..", "a$\\frac$b <i>")
+    RecordFile(tmp_path / "records.jsonl").append(
+        make_record(run=run, model=run, step=step, task=f"{run} $x$", synergy=0.5) for run in names for step in (0, 1)
+    )
+    text = report(tmp_path)
+    pages = {name: tmp_path / "runs" / name / "report.html" for name in ("org_model_7B", "org_model_7B-2", "_")}
+    assert all(path.is_file() for path in pages.values())
+    assert not (tmp_path / "report.html").exists()
+    assert text.count("Curves:") == 1  # event files lie in the directory, not in the runs' folders
+    page = (tmp_path / "runs" / "a$_frac$b _i_" / "report.html").read_text()
+    assert Page(page).open == []
+    assert "<i>" not in page
+    assert "a$\\frac$b &lt;i&gt; $x$" in (tmp_path / "runs" / "a$_frac$b _i_" / "figures" / "time.svg").read_text()
+
+
+def test_without_the_last_layer_there_is_nothing_to_report(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    RecordFile(tmp_path / "records.jsonl").append(make_record(layer=layer) for layer in (0, 2))
+    with pytest.raises(RunDirectoryError, match="records of layers 0, 2 of 'run'"):
+        report(tmp_path)
+
+
+def test_what_no_layer_was_probed_for_is_not_made_up(make_record: Callable[..., Record]) -> None:
+    layers = [make_record(layer=layer, n_layers=32, synergy=layer / 32) for layer in (8, 16, 32)]
+    (row,) = depth_phases(layers)[1:]
+    assert row[3:6] == ("not probed", "not probed", "+0.200 (20%)")
+    assert depth_phases([*layers[:2], make_record(layer=24, n_layers=32, synergy=0.5)])[1:] == []
+
+
+def test_an_unsolved_end_is_called_that(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    nothing = dict.fromkeys(("redundancy", "unique_vision", "unique_language", "synergy", "total"), math.nan)
+    RecordFile(tmp_path / "records.jsonl").append([make_record(converged=False, **nothing)])
+    text = report(tmp_path)
+    assert "null nan" not in text
+    page = (tmp_path / "report.html").read_text()
+    assert "<b>unsolved</b>" in page
+    assert "nan bits" not in page
+
+
+def test_several_designs_are_told_apart(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    designs = {"crossed": "uniform", "masked": "natural", "learned": "natural"}
+    RecordFile(tmp_path / "records.jsonl").append(make_record(design=d, weights=w) for d, w in designs.items())
+    text = report(tmp_path)
+    lines = [line.split()[:4] for line in text.splitlines() if line.startswith("sandbox/synergy")]
+    assert lines == [["sandbox/synergy", d, w, "1_align"] for d, w in designs.items()]
+    assert "sandbox/synergy (masked design, natural pairs): " in text
+
+
+@pytest.mark.parametrize(("weights", "said"), [("uniform", "interventional"), ("natural", "observational")])
+def test_methods_say_what_the_weights_mean(weights: str, said: str, make_record: Callable[..., Record]) -> None:
+    (other,) = {"interventional", "observational"} - {said}
+    text = " ".join(sentences([make_record(weights=weights, diagnostics={"other_lens": 1.0})]))
+    assert said in text
+    assert other not in text
+    assert "a lens of the user's own" in text
+    assert "logit lens" not in text
 
 
 def test_no_records_is_a_clear_error(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def call(options: argparse.Namespace) -> int:
         print(f"{made} probes made; the rest of {len(checkpoints)} checkpoints had their records", flush=True)
     if not options.share:
         print(f"Records: {out / 'records.jsonl'}\nCurves:  tensorboard --logdir {rebuild(read_records(out), out)}")
+        print(f"Report:  fusionscope report {out}")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fusionscope.records import ATOMS, Journey, Record
 from fusionscope.records.tensorboard import draw_heatmaps, draw_layout, draw_scalars, drawn_layers, tag
-from fusionscope.study.series import by_series, last_layer
+from fusionscope.study.series import by_series, folders, last_layer
 from fusionscope.study.tables import as_markdown, layer_onsets, stage_ends
 
 FOLDER = "tensorboard"
@@ -63,10 +63,10 @@ def rebuild(records: Sequence[Record], directory: Path, journey: Journey | None 
 
     target, draft = directory / FOLDER, directory / f".{FOLDER}.tmp"
     shutil.rmtree(draft, ignore_errors=True)
-    for run in dict.fromkeys(record.run for record in records):
+    names = folders(list(dict.fromkeys(record.run for record in records)))
+    for run, name in names.items():
         own = sorted((r for r in records if r.run == run), key=lambda r: (r.step, r.stage_step == 0))
-        several = len({record.run for record in records}) > 1
-        writer = SummaryWriter(str(draft / run.replace("/", ".") if several else draft))
+        writer = SummaryWriter(str(draft / name if len(names) > 1 else draft))
         draw_scalars(writer, own)
         draw_heatmaps(writer, own)
         draw_layout(writer, own)

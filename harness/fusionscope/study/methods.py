@@ -7,8 +7,7 @@ from fusionscope.records import Journey, Record
 _DESIGNS = {
     "crossed": (
         "Every image was shown with every question; p(y|image) and p(y|question) are the means of p(y|image, question) "
-        "over the other modality (crossed design), so nothing was masked and the numbers answer an interventional "
-        "question under the pair weights named."
+        "over the other modality under the pair weights named (crossed design), so nothing was masked."
     ),
     "masked": (
         "p(y|image) and p(y|question) come from passes in which the other modality was masked (masked design, that of "
@@ -18,6 +17,10 @@ _DESIGNS = {
         "p(y|image) and p(y|question) were learned from the natural pairs (learned design); the numbers are "
         "observational."
     ),
+}
+_WEIGHTS = {
+    "uniform": "Under uniform weights images and questions are independent: the numbers are interventional.",
+    "natural": "Under natural weights pairs count as they occur: the numbers are observational.",
 }
 _ESTIMATORS = {
     "exact": "The decomposition is the exact one of Bertschinger et al., a convex problem solved with a certificate",
@@ -43,12 +46,15 @@ def sentences(records: Sequence[Record], journey: Journey | None = None) -> list
         _DESIGNS.get(design.partition("/")[0], f"The unimodal posteriors follow design {design!r}.")
         for design in designs
     ]
+    weights = {record.weights for record in records if record.design == "crossed"}
+    found += [text for name, text in _WEIGHTS.items() if name in weights]
     found += [
         f"{_ESTIMATORS.get(name, f'The estimator is {name!r}')}." for name in sorted({r.estimator for r in records})
     ]
     found.append(
         "Redundancy, unique vision, unique language and synergy add up to I(vision, language; answer), in bits; they "
-        "are signed and never clamped. Layers are read with the logit lens at the last position."
+        "are signed and never clamped. Layers are read at the last position with "
+        f"{' or '.join(_lenses(records))}."
     )
     found += _samples(records)
     if any(record.standard_errors for record in records):
@@ -68,6 +74,11 @@ def sentences(records: Sequence[Record], journey: Journey | None = None) -> list
     found.append(f"Models: {', '.join(sorted({r.model for r in records if r.model})) or 'not recorded'}.")
     found.append(f"Versions: {_versions(records)}.")
     return found
+
+
+def _lenses(records: Sequence[Record]) -> list[str]:
+    others = {bool(record.diagnostics.get("other_lens", 0.0)) for record in records}
+    return [("the logit lens", "a lens of the user's own")[other] for other in sorted(others)]
 
 
 def _samples(records: Sequence[Record]) -> list[str]:

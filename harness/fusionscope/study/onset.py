@@ -48,8 +48,9 @@ class Phase:
 
     Args:
         begin, end: The phase, as shares of the depth.
-        gain: The atom at its end less that at its beginning, in bits.
-        share: The gain as a share of the atom at the last layer; NaN for an atom that is not above 0.05 bits there.
+        gain: The atom at its end less that at its beginning, in bits; NaN where the layers probed don't reach both.
+        share: The gain as a share of the atom at the last layer; NaN for an atom that is not above 0.05 bits there
+            or was not solved.
         error: Standard error of the gain, in bits, the layers taken as independent.
     """
 
@@ -73,9 +74,9 @@ def onset(records: Sequence[Record], *, atom: str = "synergy", level: float = 0.
         InputError: No records, or records of several series or layers.
     """
     _one({(record.series, record.layer) for record in records}, len(records), "series and layers")
-    studied = [record for record in records if not record.baseline]
+    studied = [record for record in records if not record.baseline and math.isfinite(getattr(record, atom))]
     by_step = {r.step: r for r in sorted(studied, key=lambda r: (r.step, r.stage_step == 0))}
-    solved = [record for record in by_step.values() if math.isfinite(getattr(record, atom))]
+    solved = list(by_step.values())
     if not solved:
         return Onset(step=None, low=None, high=None, null=math.nan, p_value=math.nan, probes=0)
     found = change_point(*_curve(solved, atom), level=level)
@@ -110,9 +111,10 @@ def phases(records: Sequence[Record], *, atom: str) -> tuple[Phase, ...]:
     values, errors = _curve(solved, atom)
     found = []
     for begin, end in PHASES:
-        gain = float(np.interp(end, depths, values) - np.interp(begin, depths, values))
+        ends = np.interp([begin, end], depths, values, left=math.nan, right=math.nan)
+        gain = float(ends[1] - ends[0])
         error = math.hypot(float(np.interp(end, depths, errors)), float(np.interp(begin, depths, errors)))
-        share = gain / values[-1] if values[-1] > 0.05 else math.nan
+        share = gain / values[-1] if depths[-1] == 1 and values[-1] > 0.05 else math.nan
         found.append(Phase(begin=begin, end=end, gain=gain, share=share, error=error))
     return tuple(found)
 

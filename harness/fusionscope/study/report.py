@@ -1,5 +1,6 @@
 """What a run found: a page, its figures and a short table."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from fusionscope.study.figures import (
 )
 from fusionscope.study.methods import SOURCES, sentences
 from fusionscope.study.profile import SPEC, comparisons, read_profile, rows_of, write_tables
-from fusionscope.study.series import SHORT, at_end, by_series, last_layer, title
+from fusionscope.study.series import SHORT, at_end, by_series, folders, last_layer, title
 from fusionscope.study.theme import inline_svg, save
 
 PAGE = "report.html"
@@ -33,20 +34,23 @@ def report(run_dir: str | os.PathLike[str]) -> str:
             and the figures into ``figures/``; several runs in one sweep get a folder each.
 
     Raises:
-        RunDirectoryError: No records there.
+        RunDirectoryError: No records there, or none of the last layer.
     """
     directory = Path(run_dir)
     records = read_records(directory)
+    _need_last_layer(directory, records)
     if (directory / SPEC).is_file():
         return _profile_report(directory, records)
     runs = list(dict.fromkeys(record.run for record in records))
     if len(runs) == 1:
         # A sweep of a run lies in a folder of it.
         journey = Journey.find(directory) or Journey.find(directory.resolve().parent)
-        return _run_report(directory, records, journey, directory.resolve().name)
-    folders = {run: directory / "runs" / run.replace("/", "_") for run in runs}
-    parts = [_run_report(folders[run], [r for r in records if r.run == run], None, run) for run in runs]
-    return "\n\n".join(f"{run}\n{part}" for run, part in zip(runs, parts, strict=True))
+        return f"{_run_report(directory, records, journey, directory.resolve().name)}\n{_curves(directory)}"
+    parts = []
+    for run, folder in folders(runs).items():
+        own = [record for record in records if record.run == run]
+        parts.append(f"{run}\n{_run_report(directory / 'runs' / folder, own, None, run)}")
+    return "\n\n".join([*parts, _curves(directory)])
 
 
 def _run_report(directory: Path, records: Sequence[Record], journey: Journey | None, name: str) -> str:
@@ -54,18 +58,36 @@ def _run_report(directory: Path, records: Sequence[Record], journey: Journey | N
     save(depth_figure(records), directory / "figures" / "depth")
     save(diagnostics_figure(records), directory / "figures" / "diagnostics")
     (directory / PAGE).write_text(run_page(records, journey, name=name), encoding="utf-8")
-    return "\n".join([summary(records), "", *_where(directory)])
+    where = f"Report:  {directory / PAGE} (figures as PNG and SVG in {directory / 'figures'})"
+    return "\n".join([summary(records), "", where])
 
 
 def _profile_report(directory: Path, records: Sequence[Record]) -> str:
     """Tables, figure and page of a profile; its comparisons as text."""
     profile = read_profile(directory / SPEC)
     rows = rows_of(profile, records)
+    if not rows:
+        raise RunDirectoryError(
+            f"{directory} has records of {', '.join(dict.fromkeys(record.run for record in records))}",
+            f"none is of a model that {SPEC} names",
+            "run `fusionscope profile` on the file with these models",
+        )
     write_tables(profile, records, directory)
     save(breadth_figure(rows), directory / "figures" / "breadth")
     (directory / PAGE).write_text(profile_page(profile, records, name=directory.resolve().name), encoding="utf-8")
     lines = [line for name, table in comparisons(rows).items() for line in (name, *tables.as_text(table), "")]
     return "\n".join([*lines, *where(directory)])
+
+
+def _need_last_layer(directory: Path, records: Sequence[Record]) -> None:
+    for run in dict.fromkeys(record.run for record in records):
+        own = [record for record in records if record.run == run]
+        if not last_layer(own):
+            raise RunDirectoryError(
+                f"{directory} has records of layers {', '.join(map(str, sorted({r.layer for r in own})))} of {run!r}",
+                f"a report is about a model's own answers, which are in its last layer, {own[0].n_layers}",
+                "probe that layer too: `fusionscope probe --layers last` adds to the records",
+            )
 
 
 def read_records(directory: Path) -> list[Record]:
@@ -89,8 +111,11 @@ def summary(records: Sequence[Record]) -> str:
     designs = sorted({f"{r.design} design, {r.estimator} estimator" for r in records})
     lines = [f"At the end of each stage ({'; '.join(designs)}):", *tables.as_text(tables.stage_ends(records)), ""]
     lines.append("Onset of synergy in the last layer (first probe from which it stays above the null):")
-    for series, found in tables.synergy_onsets(records).items():
-        lines.append(f"  {series[0]} ({series[2]} pairs): {found}; null {found.null:.3f} bits")
+    onsets = tables.synergy_onsets(records)
+    for series, found in onsets.items():
+        name = title(series, list(onsets))
+        name = name if name != series[0] else f"{name} ({series[2]} pairs)"
+        lines.append(f"  {name}: {found}" + ("" if math.isnan(found.null) else f"; null {found.null:.3f} bits"))
     return "\n".join([*lines, "", costs(records)])
 
 
@@ -129,9 +154,9 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
     for series, own in groups.items():
         end = own[-1]
         atom = max(end.atoms, key=lambda a: end.atoms[a])
-        facts.append(
-            (f"{SHORT[atom]} = {end.atoms[atom]:.2f} bits", f"largest atom at the end, {title(series, list(groups))}")
-        )
+        solved = all(math.isfinite(value) for value in end.atoms.values())
+        value = f"{SHORT[atom]} = {end.atoms[atom]:.2f} bits" if solved else "unsolved"
+        facts.append((value, f"largest atom at the end, {title(series, list(groups))}"))
     for series, found in tables.synergy_onsets(records).items():
         if found.step is not None:
             about = f"onset of synergy, {title(series, list(groups))}, 95 % interval {found.low} to {found.high}"
@@ -177,7 +202,7 @@ def _depth_section(records: Sequence[Record]) -> str:
         tables.as_html(tables.depth_phases(records), "What the early, middle and late layers add, in bits (share)"),
         page.cards(maps),
         tables.as_html(tables.layer_onsets(records), "Onset of synergy by layer: step [95 % interval]"),
-        note="The atoms of every layer, read with the logit lens: at the end of the run, then at every probe.",
+        note="The atoms of every layer: at the end of the run, then at every probe.",
     )
 
 
@@ -188,8 +213,5 @@ def _diagnostics(records: Sequence[Record]) -> str:
     )
 
 
-def _where(directory: Path) -> list[str]:
-    return [
-        f"Report:  {directory / PAGE} (figures as PNG and SVG in {directory / 'figures'})",
-        f"Curves:  tensorboard --logdir {directory}",
-    ]
+def _curves(directory: Path) -> str:
+    return f"Curves:  tensorboard --logdir {directory}"

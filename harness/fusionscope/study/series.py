@@ -1,9 +1,12 @@
 """Records sorted into the curves that figures and tables show."""
 
+import re
 from collections.abc import Sequence
+from itertools import count
 
 from fusionscope.records import Record
 
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # device names of Windows
 Series = tuple[str, str, str, str]
 SHORT = {"redundancy": "R", "unique_vision": "U1", "unique_language": "U2", "synergy": "S"}
 
@@ -43,3 +46,20 @@ def title(series: Series, among: Sequence[Series]) -> str:
     words = (f"{series[1]} design", f"{series[2]} pairs", f"{series[3]} estimator")
     telling = [word for i, word in enumerate(words, start=1) if len({other[i] for other in rivals}) > 1]
     return f"{series[0]} ({', '.join(telling)})" if telling else series[0]
+
+
+def folders(runs: Sequence[str]) -> dict[str, str]:
+    """For each run the name of a folder that every file system takes; no two are alike, whatever their case.
+
+    >>> folders(["org/model", "org_Model", "..", "a:b", "nul"])
+    {'org/model': 'org_model', 'org_Model': 'org_Model-2', '..': '_', 'a:b': 'a_b', 'nul': '_nul'}
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for run in runs:
+        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", run)[:120].rstrip(". ") or "_"
+        plain = f"_{plain}" if _RESERVED.fullmatch(plain) else plain
+        numbered = (plain if i == 1 else f"{plain}-{i}" for i in count(1))
+        found[run] = next(name for name in numbered if name.casefold() not in taken)
+        taken.add(found[run].casefold())
+    return found

@@ -13,13 +13,16 @@ Rows = list[tuple[str, ...]]
 
 def stage_ends(records: Sequence[Record]) -> Rows:
     """The last layer's atoms at the end of each stage, in bits, with standard errors; the header first."""
-    rows: Rows = [("task", "pairs", "stage", "step", *(f"{SHORT[a]} (bits)" for a in ATOMS), "accuracy", "n")]
-    for series, own in by_series(last_layer(records)).items():
+    groups = by_series(last_layer(records))
+    # Task and pairs always; design and estimator where there are several.
+    shown = [0, *(i for i in (1, 3) if len({series[i] for series in groups}) > 1), 2]
+    names = [("task", "design", "pairs", "estimator")[i] for i in shown]
+    rows: Rows = [(*names, "stage", "step", *(f"{SHORT[a]} (bits)" for a in ATOMS), "accuracy", "n")]
+    for series, own in groups.items():
         for record in {r.stage: r for r in own}.values():
             atoms = [with_error(record, atom) for atom in ATOMS]
-            rows.append(
-                (series[0], series[2], record.stage, str(record.step), *atoms, _share(record.accuracy), str(record.n))
-            )
+            place = (*(series[i] for i in shown), record.stage, str(record.step))
+            rows.append((*place, *atoms, _share(record.accuracy), str(record.n)))
     return rows
 
 
@@ -47,13 +50,16 @@ def depth_phases(records: Sequence[Record]) -> Rows:
     rows: Rows = [("task", "atom", "at the end", "0 to 20 %", "20 to 80 %", "80 to 100 %", "first layer above null")]
     groups = at_end(records)
     for series, layers in groups.items():
-        if len(layers) < 3:
+        if len(layers) < 3 or layers[-1].layer != layers[-1].n_layers:
             continue
         for atom in ATOMS:
             value = getattr(layers[-1], atom)
             if not value > 0.05:
                 continue
-            parts = [f"{phase.gain:+.3f} ({phase.share:.0%})" for phase in phases(layers, atom=atom)]
+            parts = [
+                "not probed" if math.isnan(phase.gain) else f"{phase.gain:+.3f} ({phase.share:.0%})"
+                for phase in phases(layers, atom=atom)
+            ]
             first = _short_onset(depth_onset(layers, atom=atom))
             rows.append((title(series, list(groups)), SHORT[atom], with_error(layers[-1], atom), *parts, first))
     return rows

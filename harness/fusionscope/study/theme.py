@@ -32,6 +32,7 @@ _SETTINGS: Any = {
     "font.family": ["DejaVu Sans"], "font.size": 8.5, "axes.titlesize": 9, "axes.labelsize": 8.5,
     "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 8, "lines.linewidth": 1.5,
     "svg.fonttype": "none", "svg.hashsalt": "fusionscope", "axes.axisbelow": True,
+    "text.parse_math": False,  # names of tasks and models may hold dollar signs
 }  # fmt: skip
 
 
