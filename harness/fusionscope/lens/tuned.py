@@ -6,6 +6,7 @@ trained so that what is read there comes closest to what the model answers in th
 Shapes: N positions, D width, V vocabulary, L decoder layers.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fusionscope.errors import InputError
 from fusionscope.lens.logit import LogitLens
 
 FORMAT = "fusionscope-tuned-lens-1"
+_TRAIN = "train one and save it"
 
 
 class TunedLens(nn.Module):
@@ -35,15 +37,14 @@ class TunedLens(nn.Module):
         # Not as modules: the model's own weights are no part of the lens.
         self.lens = lens
         self.n_layers, self.width = n_layers, width
-        self.scale = nn.Parameter(torch.zeros(n_layers, width, width))
-        self.shift = nn.Parameter(torch.zeros(n_layers, width))
+        self.scale = nn.Parameter(torch.zeros(n_layers, width, width, dtype=torch.float32))
+        self.shift = nn.Parameter(torch.zeros(n_layers, width, dtype=torch.float32))
 
     def translate(self, hidden: Tensor, layer: int) -> Tensor:
         """Hidden states [..., D] of a layer as the last layer would have written them."""
         if layer >= self.n_layers:
             return hidden
-        scale, shift = self.scale[layer].to(hidden.device), self.shift[layer].to(hidden.device)
-        return hidden + (hidden.to(scale.dtype) @ scale.T + shift).to(hidden.dtype)
+        return _translated(hidden, self.scale[layer].to(hidden.device), self.shift[layer].to(hidden.device))
 
     def forward(self, hidden: Tensor, layer: int) -> Tensor:
         """Hidden states [..., D] of a layer to logits [..., V]."""
@@ -56,7 +57,7 @@ class TunedLens(nn.Module):
 
         Args:
             batches: One step each: hidden states [N, D] of layers 0 to L at the same positions.
-            learning_rate: Of Adam, decaying to a tenth over the batches where their number is known.
+            learning_rate: Of AdamW, the same at every step.
             weight_decay: Pulls translators towards the logit lens.
 
         Returns:
@@ -64,29 +65,36 @@ class TunedLens(nn.Module):
             layers and positions.
         """
         optimizer = torch.optim.AdamW([self.scale, self.shift], lr=learning_rate, weight_decay=weight_decay)
+        self.scale.grad, self.shift.grad = torch.zeros_like(self.scale), torch.zeros_like(self.shift)
         losses = []
         for hidden in batches:
-            with torch.enable_grad():
-                loss = self.loss(hidden)
-                optimizer.zero_grad()
-                gradients = torch.autograd.grad(loss, [self.scale, self.shift])
-            self.scale.grad, self.shift.grad = gradients
+            losses.append(self._descend(hidden, self.scale.grad, self.shift.grad))
             optimizer.step()
-            losses.append(loss.item())
         self.scale.grad = self.shift.grad = None
-        return losses
+        return torch.stack(losses).tolist() if losses else []
+
+    def _descend(self, hidden: Mapping[int, Tensor], scale_grad: Tensor, shift_grad: Tensor) -> Tensor:
+        """Write the gradients of a batch's loss, and return the loss; the graph of one layer is alive at a time."""
+        final, losses = self._answer(hidden), []
+        for layer in range(self.n_layers):
+            where = hidden[layer].device
+            weights = [value[layer].detach().to(where).requires_grad_() for value in (self.scale, self.shift)]
+            with torch.enable_grad():
+                loss = _divergence(self.lens(_translated(hidden[layer], *weights), layer), final) / self.n_layers
+            for into, gradient in zip((scale_grad, shift_grad), torch.autograd.grad(loss, weights), strict=True):
+                into[layer].copy_(gradient)
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
 
     def loss(self, hidden: Mapping[int, Tensor]) -> Tensor:
         """Mean divergence of the lens at layers 0 to L - 1 from the model's own answer, in bits."""
-        with torch.no_grad():
-            final = self.lens(hidden[self.n_layers], self.n_layers).float().log_softmax(-1)
-        found = [
-            torch.nn.functional.kl_div(
-                self(hidden[layer], layer).float().log_softmax(-1), final, log_target=True, reduction="batchmean"
-            )
-            for layer in range(self.n_layers)
-        ]
-        return torch.stack(found).mean() / torch.log(torch.tensor(2.0))
+        final = self._answer(hidden)
+        return torch.stack([_divergence(self(hidden[layer], layer), final) for layer in range(self.n_layers)]).mean()
+
+    @torch.no_grad()
+    def _answer(self, hidden: Mapping[int, Tensor]) -> Tensor:
+        """Log-probabilities [N, V] of the model's own answer."""
+        return self.lens(hidden[self.n_layers], self.n_layers).float().log_softmax(-1)
 
     def save(self, path: str | Path, fingerprint: str) -> None:
         """Write the translators as safetensors.
@@ -112,14 +120,16 @@ class TunedLens(nn.Module):
         Raises:
             InputError: The file is no tuned lens, or was trained for other weights.
         """
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(str(path), framework="pt") as file:
+        try:
+            opened = safe_open(str(path), framework="pt")
+        except SafetensorError as error:
+            raise InputError(f"{path} is no tuned lens", f"it does not open: {error}", _TRAIN) from error
+        with opened as file:
             notes = file.metadata() or {}
             if notes.get("format") != FORMAT:
-                raise InputError(
-                    f"{path} is no tuned lens", f"its format is {notes.get('format')!r}", "train one and save it"
-                )
+                raise InputError(f"{path} is no tuned lens", f"its format is {notes.get('format')!r}", _TRAIN)
             if notes.get("base") != fingerprint:
                 raise InputError(
                     f"{path} was trained for other weights",
@@ -132,3 +142,13 @@ class TunedLens(nn.Module):
             found.scale.copy_(scale)
             found.shift.copy_(shift)
         return found
+
+
+def _translated(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return hidden + (hidden.to(scale.dtype) @ scale.T + shift).to(hidden.dtype)
+
+
+def _divergence(logits: Tensor, final: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of logits [N, V] from log-probabilities [N, V], in bits."""
+    read = logits.float().log_softmax(-1)
+    return torch.nn.functional.kl_div(read, final, log_target=True, reduction="batchmean") / math.log(2)

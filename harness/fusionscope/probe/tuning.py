@@ -13,6 +13,7 @@ from fusionscope.data import HeldOutTask
 from fusionscope.lens import LogitLens, TunedLens
 from fusionscope.lvlm import LVLM, FeatureCache, undisturbed, weights_fingerprint
 from fusionscope.lvlm.batch import stack
+from fusionscope.probe.memory import SHARE_OF_FREE
 from fusionscope.probe.passes import expanded
 from fusionscope.probe.session import Settings, features_of, rows_of
 
@@ -46,7 +47,7 @@ def train_tuned_lens(
     Returns:
         The lens and the loss of each step in bits.
     """
-    lens = new_lens(lvlm)
+    lens = _beside(lvlm, new_lens(lvlm), copies=4)  # the gradient and Adam's two moments
     with undisturbed(lvlm.model):
         losses = lens.fit(
             _batches(lvlm, task, steps, batch_size, positions, feature_cache, seed), learning_rate=learning_rate
@@ -67,7 +68,17 @@ def save_lens(lens: TunedLens, lvlm: LVLM, path: str | Path) -> None:
 
 def load_lens(path: str | Path, lvlm: LVLM) -> TunedLens:
     """Read a lens; an InputError says so if it belongs to other weights."""
-    return TunedLens.load(path, LogitLens(norm=lvlm.final_norm, head=lvlm.head), weights_fingerprint([lvlm.model]))
+    lens = LogitLens(norm=lvlm.final_norm, head=lvlm.head)
+    return _beside(lvlm, TunedLens.load(path, lens, weights_fingerprint([lvlm.model])), copies=1)
+
+
+def _beside(lvlm: LVLM, lens: TunedLens, copies: int) -> TunedLens:
+    """The lens on the model's GPU where so many copies fit well: else every pass would copy D x D numbers per layer."""
+    device = lvlm.adapter.device
+    if device.type != "cuda":
+        return lens
+    needed = copies * sum(value.nbytes for value in lens.parameters())
+    return lens.to(device) if needed <= SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0] else lens
 
 
 def _batches(
