@@ -31,9 +31,10 @@ class Moments:
 
     def draw(self, like: Tensor, seed: int, scale: float) -> Tensor:
         """Independent normal embeddings in the shape of ``like`` [..., T, D]; only ``seed`` decides them."""
-        generator = torch.Generator().manual_seed(seed)
-        normal = torch.randn(like.shape, generator=generator, dtype=torch.float64)
-        return (self.mean + scale * self.std * normal).to(like)
+        generator = torch.Generator().manual_seed(seed)  # of the CPU, so that every device gets the same numbers
+        normal = torch.randn(like.shape, generator=generator, dtype=torch.float32).to(like.device)
+        mean, std = (x.to(normal) for x in (self.mean, scale * self.std))
+        return (mean + std * normal).to(like)
 
     def fill(self, like: Tensor) -> Tensor:
         """The mean at every token, in the shape of ``like`` [..., T, D]."""
@@ -41,15 +42,17 @@ class Moments:
 
 
 def moments(embeddings: Iterable[Tensor]) -> Moments:
-    """Streamed over tensors [..., D]; nothing but sums is kept."""
+    """Streamed over tensors [..., D], where these are; nothing but sums is kept."""
     n, total, square = 0, torch.zeros(()), torch.zeros(())
     for one in embeddings:
-        flat = one.detach().reshape(-1, one.shape[-1]).double().cpu()
+        flat = one.detach().reshape(-1, one.shape[-1])
+        flat = (flat.cpu() if flat.device.type == "mps" else flat).double()
+        total, square = total.to(flat), square.to(flat)
         # Sums about the running mean: embeddings far from zero would cancel otherwise.
         delta = flat.mean(0) - (total / n if n else 0)
         square = square + (flat - flat.mean(0)).square().sum(0) + delta.square() * n * len(flat) / (n + len(flat))
         total, n = total + flat.sum(0), n + len(flat)
-    return Moments(mean=total / n, std=(square / n).sqrt(), n=n)
+    return Moments(mean=(total / n).cpu(), std=(square / n).sqrt().cpu(), n=n)
 
 
 def seed_of(*parts: int) -> int:
