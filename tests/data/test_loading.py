@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fusionscope.data import LlavaJson
+from fusionscope.data.llava import BadImageError
 from fusionscope.data.loader import ResumableLoader
 from fusionscope.data.sampler import FILLER, ResumableBatchSampler
 from fusionscope.errors import DataError
@@ -65,6 +66,23 @@ def test_the_loader_continues_after_what_it_handed_out(workers):
     assert list(done) == list(following)
 
 
+def test_batches_of_another_size_or_of_other_data_are_not_continued():
+    def loader(n, size, ranks=1):
+        return ResumableLoader(list(range(n)), ResumableBatchSampler(n, size, ranks=ranks), collate_fn=list)
+
+    whole = loader(20, 4)
+    next(iter(whole))
+    state = whole.state_dict()
+    for other in (loader(20, 4, ranks=2), loader(21, 4)):
+        with pytest.raises(
+            DataError, match=r"1 batches of 4 of 20 samples, this run makes batches of (8 of 20|4 of 21)"
+        ):
+            other.load_state_dict(state)
+    loader(20, 2, ranks=2).load_state_dict(state)
+    loader(20, 8).load_state_dict({**state, "batches": 0})
+    loader(20, 8).load_state_dict({"epoch": 0, "batches": 1})  # as checkpoints once said
+
+
 @pytest.fixture
 def folder(tmp_path):
     Image.new("RGB", (5, 5), (9, 9, 9)).save(tmp_path / "a.png")
@@ -88,6 +106,31 @@ def test_llava_files_load_with_their_images(folder, name):
     for i in (1, 2):
         with pytest.raises(DataError, match=rf"{name} row {i}: image '(bad|no).png' cannot be read"):
             data[i]
+
+
+def test_whatever_pillow_raises_on_a_broken_picture_it_is_a_bad_one(folder, monkeypatch):
+    """Of damaged bytes it raises SyntaxError, ValueError and DecompressionBombError besides OSError."""
+    whole = (folder / "a.png").read_bytes()
+    (folder / "bad.png").write_bytes(whole.replace(b"IDAT", b"\xdb\xba\x980"))
+    (folder / "no.png").write_bytes(whole[:8] + b"\x00\x00\x00\x02" + whole[12:])
+    data = LlavaJson(str(folder / "rows.json"))
+    for i in (1, 2):
+        with pytest.raises(BadImageError, match="cannot be read"):
+            data[i]
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 5)
+    with pytest.raises(BadImageError, match="exceeds limit"):
+        data[0]
+
+
+def test_a_full_disk_is_told_with_where_to_go(folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("datasets.arrow_writer.ArrowWriter.write_table", full)
+    monkeypatch.setattr("datasets.arrow_writer.ArrowWriter.write_batch", full)
+    (folder / "new.json").write_text((folder / "rows.json").read_text())
+    with pytest.raises(DataError, match=r"(?s)new\.json cannot be converted.*No space left.*set cache_dir"):
+        LlavaJson(str(folder / "new.json"))
 
 
 def test_a_file_of_another_kind_is_refused_with_its_row(folder):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import Dataset
 
+from fusionscope.data.pictures import BROKEN
 from fusionscope.errors import DataError
 
 _FEATURES = datasets.Features(
@@ -94,7 +95,7 @@ def _open(given: Any, place: str, image_folder: Path) -> Image.Image:
         closed = isinstance(given, dict)  # as a stream of the hub hands it out
         with Image.open(BytesIO(given["bytes"]) if closed and given["bytes"] else image_folder / _name(given)) as image:
             return image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+    except BROKEN as error:
         raise BadImageError(
             f"{place}: image {_name(given)!r} cannot be read: {error}",
             f"images are looked for in {image_folder}",
@@ -126,7 +127,11 @@ def _mapped(path: Path, cache_dir: str | None) -> datasets.Dataset:
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, DataError):
             raise error.__cause__ from None
-        raise
+        raise DataError(
+            f"{path} cannot be converted: {error.__cause__}",
+            "its rows are written to the cache of `datasets` before they are read",
+            "free space there, or set cache_dir to another place",
+        ) from error
     return rows
 
 

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fusionscope.data.sampler import ResumableBatchSampler
 from fusionscope.data.stream import StreamedBatches
+from fusionscope.errors import DataError
 
 
 class CountingLoader(DataLoader[Any]):
@@ -18,7 +19,8 @@ class CountingLoader(DataLoader[Any]):
 
     Args:
         dataset: What `torch.utils.data.DataLoader` takes; its items are batches.
-        batches: What decides the batches: it has a length, ``epoch``, ``set_epoch`` and ``start``.
+        batches: What decides the batches: it has a length, ``n_samples``, ``size`` (over all ranks), ``epoch``,
+            ``set_epoch`` and ``start``.
         **settings: Passed to `torch.utils.data.DataLoader`.
     """
 
@@ -34,14 +36,29 @@ class CountingLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch and number of its batches that were handed out."""
-        return {"epoch": self._epoch, "batches": self._handed_out}
+        """Epoch, number of its batches that were handed out, and what these were cut from."""
+        return {"epoch": self._epoch, "batches": self._handed_out, **self._cut()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after the batches of the state; after a whole epoch that is the next epoch's start."""
+        """Continue after the batches of the state; after a whole epoch that is the next epoch's start.
+
+        Raises:
+            DataError: The state counts batches of another size, or of other data.
+        """
+        told = {name: state.get(name, value) for name, value in self._cut().items()}  # none in older checkpoints
+        if state["batches"] and told != self._cut():
+            raise DataError(
+                f"the checkpoint has seen {state['batches']} batches of {told['size']} of {told['samples']} samples, "
+                f"this run makes batches of {self._cut()['size']} of {self._cut()['samples']} (over all processes)",
+                "to continue there would leave samples out, or show some twice, without a word",
+                "resume with the data, and with the product of devices and data.batch_size, that it was saved with",
+            )
         more, start = divmod(state["batches"], len(self._batches))
         self._batches.set_epoch(state["epoch"] + more)
         self._batches.start = start
+
+    def _cut(self) -> dict[str, int]:
+        return {"size": self._batches.size, "samples": self._batches.n_samples}
 
 
 class ResumableLoader(CountingLoader):

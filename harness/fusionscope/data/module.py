@@ -1,6 +1,7 @@
 """Training data for any stage as a LightningDataModule."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -40,7 +41,10 @@ class LlavaDataModule(L.LightningDataModule):
         drop_last: Leave out an uneven last batch.
         group_by_length: Put samples of one modality and similar length together, as LLaVA does in stage 2; the dataset
             needs a method ``lengths()``, as `LlavaJson` has.
-        bad_images: So many pictures may be unreadable; each is named in a warning and its sample skipped.
+        bad_images: So many pictures may be unreadable, on each process; each is named in a warning and its sample
+            skipped.
+        bad_samples: The same for samples that cannot be learnt from, such as those whose first answer begins after
+            ``max_length`` (LLaVA's mixture has conversations that begin with a long text).
         num_workers: Worker processes that prepare batches.
         model: Whose processor to use, directory or hub name; the stage's model by default.
     """
@@ -60,6 +64,7 @@ class LlavaDataModule(L.LightningDataModule):
         drop_last: bool = False,
         group_by_length: bool = False,
         bad_images: int = 0,
+        bad_samples: int = 0,
         num_workers: int = 0,
         model: str | None = None,
     ) -> None:
@@ -69,8 +74,10 @@ class LlavaDataModule(L.LightningDataModule):
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size or batch_size
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.packing, self.group_by_length, self.bad_images = packing, group_by_length, bad_images
+        self.bad_samples = bad_samples
         self.num_workers, self.model = num_workers, model
         self.skipped: list[str] = []
+        self.unfit: list[str] = []
         self._training: CountingLoader | None = None
         self._resume: dict[str, int] = {}
 
@@ -106,7 +113,7 @@ class LlavaDataModule(L.LightningDataModule):
     def _loader(self, dataset: Any, batch_size: int, *, shuffle: bool, drop_last: bool) -> CountingLoader:
         rank = self.trainer.global_rank if self.trainer is not None else 0
         ranks = self.trainer.world_size if self.trainer is not None else 1
-        collate = self._collate(always_look=ranks > 1)
+        collate = self._collate(always_look=ranks > 1 or self._words_learn_nothing())
         if isinstance(dataset, LlavaStream):
             if shuffle and self.group_by_length:
                 raise ConfigError(
@@ -144,7 +151,8 @@ class LlavaDataModule(L.LightningDataModule):
 
     def _collate(self, always_look: bool) -> Filling | Packing:
         collate = Filling(
-            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=always_look)
+            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=always_look),
+            skip_unfit=self.bad_samples > 0,
         )
         if not self.packing:
             return collate
@@ -161,17 +169,10 @@ class LlavaDataModule(L.LightningDataModule):
         """Name the samples that were skipped, and stop when they are too many; place packed ones.
 
         Raises:
-            DataError: More bad pictures than `bad_images`, on this process.
+            DataError: More bad pictures than `bad_images`, or samples than `bad_samples`, on this process.
         """
-        for message in batch.pop("skipped", ()):
-            self.skipped.append(message)
-            warnings.warn(f"sample skipped ({len(self.skipped)} of {self.bad_images} allowed): {message}", stacklevel=2)
-        if len(self.skipped) > self.bad_images:
-            raise DataError(
-                f"{len(self.skipped)} bad pictures, the last: {self.skipped[-1]}",
-                f"bad_images={self.bad_images} are allowed",
-                "restore the files, or raise data.bad_images",
-            )
+        _tell(batch.pop("skipped", ()), self.skipped, "bad pictures", "bad_images", self.bad_images)
+        _tell(batch.pop("unfit", ()), self.unfit, "samples to learn nothing from", "bad_samples", self.bad_samples)
         lvlm = self._lvlm()
         if self.packing and lvlm is not None:
             batch["position_ids"] = lvlm.adapter.packed_positions(batch)
@@ -199,3 +200,22 @@ class LlavaDataModule(L.LightningDataModule):
     def _lvlm(self) -> LVLM | None:
         """The stage's model, where there is a stage."""
         return getattr(getattr(self.trainer, "lightning_module", None), "lvlm", None)
+
+    def _words_learn_nothing(self) -> bool:
+        """Whether the stage freezes the language model: a batch of texts alone has no gradient then."""
+        parts = getattr(getattr(self.trainer, "lightning_module", None), "parts", None)
+        return parts is not None and parts["language_model"].tune == "frozen"
+
+
+def _tell(messages: Sequence[str], known: list[str], what: str, setting: str, allowed: int) -> None:
+    """Warn of each sample once, in whatever epoch and validation it comes again, and stop when there are too many."""
+    for message in messages:
+        if message not in known:
+            known.append(message)
+            warnings.warn(f"sample skipped ({len(known)} of {allowed} allowed): {message}", stacklevel=3)
+    if len(known) > allowed:
+        raise DataError(
+            f"{len(known)} {what}, the last: {known[-1]}",
+            f"{setting}={allowed} are allowed",
+            f"correct the data, or raise data.{setting}",
+        )

@@ -36,7 +36,7 @@ class Packing:
 
     def __call__(self, marked: Sequence[Marked]) -> dict[str, Any]:
         """Collate and pack; see `pack`."""
-        batch = self.collate(marked)
+        marked, batch = self.collate.filled(marked)
         images = [len(parse(one.row).images) for one in marked]
         images += [1] * (len(batch["input_ids"]) - len(images))  # the collator's black picture
         lengths = batch["attention_mask"].sum(1).tolist()

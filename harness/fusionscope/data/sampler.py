@@ -57,11 +57,11 @@ class ResumableBatchSampler(DistributedSampler[Any]):
             seed=seed,
             drop_last=drop_last,
         )
-        self.n_samples, self.batch_size, self.lengths = n_samples, batch_size, lengths
+        self.n_samples, self.size, self.lengths = n_samples, batch_size * ranks, lengths
         self.start = 0
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.n_samples, self.batch_size * self.num_replicas)
+        whole, rest = divmod(self.n_samples, self.size)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -72,14 +72,13 @@ class ResumableBatchSampler(DistributedSampler[Any]):
 
     def global_batches(self) -> list[list[int]]:
         """The batches of the epoch over all ranks together."""
-        size = self.batch_size * self.num_replicas
         if self.lengths is None or not self.shuffle:
-            return _cut(self.order(), size)[: len(self)]
+            return _cut(self.order(), self.size)[: len(self)]
         generator = self._generator()
         order: list[int] = torch.randperm(self.n_samples, generator=generator).tolist()
-        batches, rest = grouped(order, self.lengths, size)
+        batches, rest = grouped(order, self.lengths, self.size)
         mixed = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-        return [*mixed, *_cut(rest, size)][: len(self)]
+        return [*mixed, *_cut(rest, self.size)][: len(self)]
 
     def order(self) -> list[int]:
         """The samples of the epoch in order."""

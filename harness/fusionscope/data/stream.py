@@ -7,17 +7,11 @@ from typing import Any
 
 import datasets
 import torch
-from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fusionscope.data.llava import BadImageError, opened, rows_of
-from fusionscope.data.marked import Marked
+from fusionscope.data.marked import Marked, stand_in
 from fusionscope.errors import DataError
-
-_STAND_IN = {
-    "id": "stand-in",
-    "conversations": [{"from": "human", "value": "<image>\n"}, {"from": "gpt", "value": "."}],
-}
 
 
 class LlavaStream:
@@ -111,6 +105,7 @@ class StreamedBatches(IterableDataset[list[Marked]]):
         skip_bad: bool = False,
     ) -> None:
         self.stream, self.size, self.seed = stream, batch_size * ranks, seed
+        self.n_samples = len(stream)
         self.rank, self.ranks, self.drop_last, self.skip_bad = rank, ranks, drop_last, skip_bad
         self.epoch = self.start = 0
 
@@ -135,7 +130,7 @@ class StreamedBatches(IterableDataset[list[Marked]]):
                     "correct n",
                 )
             if number >= self.start and (number - self.start) % workers == mine:
-                yield [self._marked(*one) for one in batch[self.rank :: self.ranks]] or [_stand_in()]
+                yield [self._marked(*one) for one in batch[self.rank :: self.ranks]] or [stand_in()]
 
     def _marked(self, number: int, row: Mapping[str, Any]) -> Marked:
         try:
@@ -143,8 +138,4 @@ class StreamedBatches(IterableDataset[list[Marked]]):
         except BadImageError as error:
             if not self.skip_bad:
                 raise
-            return _stand_in(error.what)
-
-
-def _stand_in(skipped: str = "") -> Marked:
-    return Marked(row={**_STAND_IN, "image": Image.new("RGB", (32, 32))}, counts=False, skipped=skipped)
+            return stand_in(skipped=error.what)
