@@ -3,6 +3,7 @@
 import copy
 import csv
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
@@ -112,7 +113,20 @@ def test_a_non_finite_loss_stops_before_the_update(tiny, fit):
     assert {name for name in changed(stage, before) if name != "network.lm_head.weight"} == set()
 
 
+def test_weights_that_an_earlier_update_ruined_are_told_from_a_bad_batch(tiny, fit):
+    class Overflow(L.Callback):
+        def on_after_backward(self, trainer, pl_module):
+            next(p for p in pl_module.parameters() if p.grad is not None).grad.flatten()[0] = float("inf")
+
+    stage = AlignmentPretraining(tiny, warmup_steps=0)
+    with pytest.raises(NonFiniteLossError, match=r"(?s)optimizer step 2 is nan.*an earlier update"):
+        fit(stage, n=8, callbacks=[Overflow()])
+
+
 def test_unknown_settings_are_refused(tiny):
+    for name, value in (("warmup_ratio", 3.0), ("min_lr_ratio", -0.1), ("warmup_steps", -1)):
+        with pytest.raises(ConfigError, match=f"{name}={value}"):
+            AlignmentPretraining(tiny, **{name: value})
     with pytest.raises(ConfigError, match="tune='half'"):
         PartConfig(tune="half", lr=1.0)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="lr=None"):

@@ -94,6 +94,10 @@ def test_missing_unexpected_and_foreign_weights_are_refused(tiny, fit, tmp_path)
         resume(lambda c: None, AlignmentPretraining(tiny, projector=FULL))
     with pytest.raises(DataError, match=r"trained on .* the stage loaded"):
         resume(lambda c: None, lora_stage(str(write(tmp_path / "other", seed=1))))
+    part = PartConfig(tune="lora", lr=1e-2)
+    other = VisualInstructionTuning(tiny, projector=FULL, language_model=part, lora=LoraSettings(rank=2, alpha=5))
+    with pytest.raises(DataError, match="adapters have rank 2 and alpha 4, the stage's rank 2 and alpha 5"):
+        resume(lambda c: None, other)
     with pytest.raises(DataError, match="not saved by a fusionscope stage"):
         resume(lambda c: c.pop("fusionscope"), lora_stage(tiny))
 
@@ -104,6 +108,13 @@ def test_a_renamed_weight_file_or_a_changed_weight_changes_the_fingerprint(tiny,
     other = write(tmp_path / "other", seed=1)
     assert fingerprint(tiny) == fingerprint(str(write(tmp_path / "same", seed=0)))
     assert fingerprint(tiny) != fingerprint(str(other))
+    (other / "model.safetensors").rename(other / "pytorch_model.bin")  # which transformers loads as well
+    said = fingerprint(str(other))
+    (other / "pytorch_model.bin").write_bytes(b"others")
+    assert fingerprint(str(other)) != said
+    (other / "pytorch_model.bin").unlink()
+    with pytest.raises(DataError, match="has no weight files"):
+        fingerprint(str(other))
 
 
 @pytest.mark.parametrize("kind", ["alignment", "lora"])

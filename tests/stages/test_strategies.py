@@ -33,6 +33,9 @@ def test_strategies_whose_updates_or_checkpoints_would_be_wrong_are_refused():
         prepare(trainer(optimizer={"type": "Adam"}))
     with pytest.raises(ConfigError, match=r"(?s)strategy=fsdp.*ModelParallelStrategy \(FSDP2\)"):
         prepare(trainer(FSDPStrategy))
+    for kind in ("bf16-true", "16-true"):
+        with pytest.raises(ConfigError, match=f"(?s)trainer.precision={kind}.*bf16-mixed"):
+            prepare(trainer(precision=kind))
     allowed = trainer()
     prepare(allowed)
     assert allowed.strategy.exclude_frozen_parameters

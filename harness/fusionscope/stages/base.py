@@ -16,7 +16,15 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.lvlm import LVLM
 from fusionscope.records import Journey
-from fusionscope.stages.checkpoint import KEY, check_base, check_keys, fingerprint, keep, trained_keys
+from fusionscope.stages.checkpoint import (
+    KEY,
+    check_adapters,
+    check_base,
+    check_keys,
+    fingerprint,
+    keep,
+    trained_keys,
+)
 from fusionscope.stages.config import (
     ALIGN_PROJECTOR,
     FROZEN,
@@ -29,13 +37,14 @@ from fusionscope.stages.config import (
 )
 from fusionscope.stages.distributed import barrier, gather, gathered, shard, total
 from fusionscope.stages.loading import load
-from fusionscope.stages.lora import add_adapters, merged_state_dict
-from fusionscope.stages.loss import NonFiniteLossError, summed_loss, tokens_seen
+from fusionscope.stages.lora import add_adapters, merged
+from fusionscope.stages.loss import non_finite, summed_loss, tokens_seen
 from fusionscope.stages.parts import modules_of, parameters_by_part
-from fusionscope.stages.schedule import cosine_factor, warmup_steps
+from fusionscope.stages.schedule import check, cosine_factor, warmup_steps
 from fusionscope.stages.strategies import (
     begin_micro_batch,
     check_windows,
+    drop_gradients,
     is_update,
     loss_scale,
     prepare,
@@ -77,7 +86,8 @@ class VLMStage(L.LightningModule):
             None does not compile. Probes run the model as it is.
 
     Raises:
-        ConfigError: Every part is frozen, or a language model in few bits is to be trained in full.
+        ConfigError: Every part is frozen, a language model in few bits is to be trained in full, or a setting of the
+            schedule is no share.
     """
 
     def __init__(
@@ -115,6 +125,7 @@ class VLMStage(L.LightningModule):
                 "set language_model.tune to lora, or leave quantization out",
             )
         self.quantization, self.compile_backend = quantization, compile_backend
+        check(warmup_ratio, warmup_steps, min_lr_ratio)
         self.weight_decay, self.betas, self.min_lr_ratio = weight_decay, betas, min_lr_ratio
         self.warmup_ratio, self.warmup_steps = warmup_ratio, warmup_steps
         self.gradient_checkpointing = gradient_checkpointing
@@ -247,20 +258,24 @@ class VLMStage(L.LightningModule):
         self._seconds += time.perf_counter() - self._batch_start
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Turn the gradient of the sum into that of the mean over all supervised tokens, before clipping."""
+        """Turn the gradient of the sum into that of the mean over all supervised tokens, before clipping.
+
+        Raises:
+            NonFiniteLossError: On all processes, before the update.
+        """
         if self._sums is None or not is_update(self.trainer):
             return
         loss, tokens, seen = total(self.trainer.strategy, self._sums).tolist()
-        mean = loss / tokens if tokens else float("nan")
+        seconds, self._sums, self._seconds = self._seconds, None, 0.0
+        mean = loss / tokens if tokens else loss
         if not math.isfinite(mean):
-            raise NonFiniteLossError(
-                f"the loss of optimizer step {self.optimizer_steps + 1} is {mean} (sum {loss}, {tokens:.0f} tokens)",
-                "an update with it would ruin every weight; nothing was updated",
-                "lower the learning rate, clip gradients (trainer.gradient_clip_val) or look at this batch",
-            )
+            step = f"optimizer step {self.optimizer_steps + 1}"
+            raise non_finite(f"{step} is {mean} (sum {loss}, {tokens:.0f} tokens)", self.network)
+        if not tokens:  # every sample was skipped, and named, by the data module
+            drop_gradients(self)
+            return
         scale_gradients(self, 1.0 / tokens)
-        self._log_step(optimizer, mean, seen / max(self._seconds, 1e-9))
-        self._sums, self._seconds = None, 0.0
+        self._log_step(optimizer, mean, seen / max(seconds, 1e-9))
 
     def _log_step(self, optimizer: torch.optim.Optimizer, loss: float, speed: float) -> None:
         self.log("train/loss", loss, prog_bar=True)
@@ -313,6 +328,7 @@ class VLMStage(L.LightningModule):
             )
         check_base(checkpoint[KEY], self.base, self._base_hash)
         check_keys(checkpoint[KEY]["keys"], trained_keys(self), set(self.state_dict()))
+        check_adapters(checkpoint[KEY], self.lora)
         self._rng = checkpoint[KEY]["rng"]
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
@@ -342,8 +358,10 @@ class VLMStage(L.LightningModule):
         """
         if self.quantization is not None:
             return self._export_unquantized(directory)
-        path, state = Path(directory), gathered(merged_state_dict(self.network))
-        if self.global_rank == 0:
+        path, writes, state = Path(directory), self.global_rank == 0, {}
+        if writes or self.device_mesh is not None:  # shards are of use to the first process only together
+            state = gathered(merged(self.network), keep=writes)
+        if writes:
             self.network.save_pretrained(path, state_dict=state)  # type: ignore[operator]
             self.lvlm.processor.save_pretrained(path)
         barrier()
@@ -363,7 +381,7 @@ class VLMStage(L.LightningModule):
             )
             whole.configure_model()
             whole.load_state_dict(keep(self.state_dict(), trained_keys(self)))
-            whole.network.save_pretrained(directory, state_dict=merged_state_dict(whole.network))  # type: ignore[operator]
+            whole.network.save_pretrained(directory, state_dict=dict(merged(whole.network)))  # type: ignore[operator]
             self.lvlm.processor.save_pretrained(directory)
         barrier()
         return Path(directory)

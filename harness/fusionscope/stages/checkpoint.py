@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import DataError, MissingDependencyError
+from fusionscope.stages.config import LoraSettings
 
 KEY = "fusionscope"
 """Where a checkpoint says which base, parts and keys it belongs to."""
@@ -118,12 +119,23 @@ def fingerprint(model: str, commit: str | None = None) -> str:
 
     Returns:
         The commit for a hub model; for a directory the SHA-256 of its weight files' names, sizes and contents, of
-        which files above 16 MiB are read in 4,096 evenly spaced blocks (all of a 14 GB model takes a minute).
+        which files above 16 MiB are read in 4,096 evenly spaced blocks (all of a 14 GB model takes a minute). Weight
+        files are those that transformers takes: safetensors, or ``.bin`` files where there are none.
+
+    Raises:
+        DataError: The directory has no weight files.
     """
     if not Path(model).is_dir():
         return f"commit:{commit}"
+    files = sorted(Path(model).glob("*.safetensors")) or sorted(Path(model).glob("*.bin"))
+    if not files:
+        raise DataError(
+            f"{model} has no weight files",
+            "they tell one base model from another: *.safetensors, or *.bin",
+            "give the directory that holds them",
+        )
     digest = hashlib.sha256()
-    for path in sorted(Path(model).glob("*.safetensors")):
+    for path in files:
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}:".encode())
         with path.open("rb") as file:
@@ -150,6 +162,27 @@ def check_base(saved: dict[str, Any], model: str | os.PathLike[str], found: str)
             f"the stage loaded {model} ({found[:20]})",
             "trained weights mean nothing on another base model",
             "set model to the base of the checkpoint",
+        )
+
+
+def check_adapters(saved: dict[str, Any], lora: LoraSettings) -> None:
+    """Refuse adapters that would be scaled otherwise than they were trained.
+
+    Args:
+        saved: What the checkpoint says of its stage: ``parts`` and ``lora``.
+        lora: Settings of the stage that loads it.
+
+    Raises:
+        DataError: Rank or alpha differ.
+    """
+    adapted = any(part["tune"] == "lora" for part in saved["parts"].values())
+    then, now = (saved["lora"]["rank"], saved["lora"]["alpha"]), (lora.rank, lora.alpha)
+    if adapted and then != now:
+        raise DataError(
+            f"the checkpoint's adapters have rank {then[0]} and alpha {then[1]}, the stage's rank {now[0]} and alpha "
+            f"{now[1]}",
+            "adapters count for alpha / rank: with another they are another model",
+            f"set lora.rank to {then[0]} and lora.alpha to {then[1]}",
         )
 
 

@@ -1,6 +1,6 @@
 """The few collective operations of a stage; each is the identity in a single process."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch.distributed as dist
@@ -51,13 +51,21 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     fully_shard(model, mesh=mesh)
 
 
-def gathered(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors from sharded ones; every process must call it with the same keys.
+def gathered(weights: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
+    """Whole tensors from sharded ones, in the CPU's memory; every process must call it with the same names.
+
+    Only one tensor is whole on the device at a time: beside its optimizer a GPU has no room for the model.
 
     Args:
-        state: Tensors, sharded or not.
+        weights: Names and tensors, sharded or not.
+        keep: Whether this process wants them; others get nothing.
     """
-    return {key: value.full_tensor() if isinstance(value, DTensor) else value for key, value in state.items()}
+    whole = {}
+    for key, value in weights:
+        full = value.full_tensor() if isinstance(value, DTensor) else value
+        if keep:
+            whole[key] = full.cpu()
+    return whole
 
 
 def barrier() -> None:

@@ -1,6 +1,7 @@
 """Low-rank adapters by part: put in, and merged for an export without touching the trained weights."""
 
 import re
+from collections.abc import Iterator
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -50,8 +51,8 @@ def _targets(model: nn.Module, part: PartName, pattern: str) -> list[str]:
     return chosen
 
 
-def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The weights as a model without adapters has them: W + scale * B A, in W's dtype.
+def merged(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The weights by name, one after the other, as a model without adapters has them: W + scale * B A, in W's dtype.
 
     The model is not changed: merging in place and back would leave rounding errors in the frozen weights.
 
@@ -59,15 +60,13 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
         model: A model with or without adapters.
     """
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
-    merged = {}
     for key, value in model.state_dict().items():
         owner = next((name for name in _ancestors(key) if name in adapted), None)
         if owner is None:
-            merged[key] = value
+            yield key, value
         elif key.startswith(f"{owner}.base_layer."):
             field = key.removeprefix(f"{owner}.base_layer.")
-            merged[f"{owner}.{field}"] = _plus_delta(value, adapted[owner]) if field == "weight" else value
-    return merged
+            yield f"{owner}.{field}", _plus_delta(value, adapted[owner]) if field == "weight" else value
 
 
 def _ancestors(key: str) -> list[str]:

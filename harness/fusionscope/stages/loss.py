@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from fusionscope.errors import FusionscopeError
 from fusionscope.lvlm.packing import TOKENS
@@ -17,6 +18,27 @@ IGNORE = -100
 
 class NonFiniteLossError(FusionscopeError, ArithmeticError):
     """The loss is infinite or not a number; raised before the weights are updated."""
+
+
+def non_finite(which: str, model: nn.Module) -> NonFiniteLossError:
+    """The error, which tells a bad batch from weights that an earlier update has ruined.
+
+    Args:
+        which: Which loss it is, and its value.
+        model: The model; only this process's share of its weights is looked at.
+    """
+    weights = [p.to_local() if isinstance(p, DTensor) else p for p in model.parameters() if p.requires_grad]
+    if all(bool(torch.isfinite(weight).all()) for weight in weights):
+        return NonFiniteLossError(
+            f"the loss of {which}",
+            "an update with it would ruin every weight; nothing was updated",
+            "lower the learning rate, clip gradients (trainer.gradient_clip_val) or look at this batch",
+        )
+    return NonFiniteLossError(
+        f"the loss of {which}",
+        "trained weights are not finite: an earlier update had a finite loss, but infinite gradients",
+        "continue from a checkpoint before it, with a lower learning rate or bf16-mixed precision",
+    )
 
 
 def summed_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:

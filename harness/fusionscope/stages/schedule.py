@@ -2,6 +2,26 @@
 
 import math
 
+from fusionscope.errors import ConfigError
+
+
+def check(ratio: float, steps: int | None, min_ratio: float) -> None:
+    """Refuse shares that are none: a warm-up ratio of 3, meant as 3 %, would never reach the peak.
+
+    Args:
+        ratio: Warm-up as a share of the stage.
+        steps: Warm-up in optimizer steps, or None.
+        min_ratio: Share of the peak at the end.
+
+    Raises:
+        ConfigError: A share outside [0, 1], or fewer than no steps.
+    """
+    for name, share in (("warmup_ratio", ratio), ("min_lr_ratio", min_ratio)):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"{name}={share}", "it is a share, from 0 to 1", "write 3 % as 0.03")
+    if steps is not None and steps < 0:
+        raise ConfigError(f"warmup_steps={steps}", "it is a number of optimizer steps", "set 0 for none")
+
 
 def warmup_steps(total: int, ratio: float, steps: int | None) -> int:
     """How many optimizer steps the warm-up takes.

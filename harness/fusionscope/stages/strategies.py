@@ -23,22 +23,31 @@ _FSDP2 = "set trainer.strategy to lightning.pytorch.strategies.ModelParallelStra
 
 
 def prepare(trainer: Trainer) -> None:
-    """Refuse a strategy whose updates or checkpoints would be wrong; DeepSpeed is told to save what is trained alone.
+    """Refuse what would make updates or checkpoints wrong; DeepSpeed is told to save what is trained alone.
 
     Args:
         trainer: A trainer with its strategy.
 
     Raises:
-        ConfigError: Lightning's FSDP of the first kind, DeepSpeed's stages 0 and 3, DeepSpeed with float16 or with an
-            optimizer of its own.
+        ConfigError: A precision that takes float32 from trained weights, Lightning's FSDP of the first kind,
+            DeepSpeed's stages 0 and 3, DeepSpeed with float16 or with an optimizer of its own.
     """
     strategy = trainer.strategy
+    if trainer.precision in ("bf16-true", "16-true"):
+        raise ConfigError(
+            f"trainer.precision={trainer.precision}",
+            "it holds trained weights in 16 bits too, where most updates of a fine-tuning are rounded away",
+            "set trainer.precision to bf16-mixed, and model.dtype to bfloat16 for the frozen weights",
+        )
+    if isinstance(strategy, DeepSpeedStrategy):
+        _prepare_deepspeed(trainer, strategy)
     if isinstance(strategy, FSDPStrategy):
         raise ConfigError(
             "trainer.strategy=fsdp", "it hides which weights are trained, so checkpoints miss them", _FSDP2
         )
-    if not isinstance(strategy, DeepSpeedStrategy):
-        return
+
+
+def _prepare_deepspeed(trainer: Trainer, strategy: DeepSpeedStrategy) -> None:
     config: dict[str, Any] = strategy.config or {}
     zero = int((config.get("zero_optimization") or {}).get("stage", 0))
     if zero == 3:
@@ -121,7 +130,8 @@ def loss_scale(trainer: Trainer, tokens: Tensor) -> Tensor | float:
     """
     if _engine(trainer) is not None or trainer.accumulate_grad_batches > 1:
         return 1.0
-    return trainer.world_size / total(trainer.strategy, tokens)  # the strategy divides by the ranks
+    every = total(trainer.strategy, tokens).clamp(min=1)  # none at all: there is no update, see `drop_gradients`
+    return trainer.world_size / every  # the strategy divides by the ranks
 
 
 def scale_gradients(module: LightningModule, factor: float) -> None:
@@ -144,6 +154,18 @@ def scale_gradients(module: LightningModule, factor: float) -> None:
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     if gradients:
         torch._foreach_mul_(gradients, factor)  # what torch's optimizers use: few kernels instead of one a parameter
+
+
+def drop_gradients(module: LightningModule) -> None:
+    """Leave out an update that has nothing to learn from, momentum included.
+
+    Under DeepSpeed, whose engine has taken the gradients away, it is one with a gradient of zero.
+
+    Args:
+        module: The stage.
+    """
+    for parameter in module.parameters():
+        parameter.grad = None
 
 
 def _engine(trainer: Trainer) -> Any:
