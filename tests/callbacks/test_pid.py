@@ -152,6 +152,6 @@ def test_a_module_without_a_known_model_is_told_what_to_do(fit, task):
 
 
 def test_callbacks_of_different_settings_keep_states_apart(callback, task):
-    assert callback().state_key != callback(estimator="other").state_key
+    assert callback().state_key != callback(design="learned").state_key
     assert callback().state_key == callback().state_key
     assert PIDCallback([replace(task, name="other")]).state_key != PIDCallback([task]).state_key

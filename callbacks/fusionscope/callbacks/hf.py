@@ -33,7 +33,8 @@ class PIDTrainerCallback(TrainerCallback):
         stage: Name of the stage in the records.
 
     Raises:
-        UnknownNameError: A task, design or layer that doesn't exist.
+        UnknownNameError: A task, design, layer or setting that doesn't exist.
+        InputError: A setting outside its range.
         ConfigError: No processor.
     """
 
@@ -77,8 +78,9 @@ class PIDTrainerCallback(TrainerCallback):
             )
         folder = Path(self.directory or str(args.output_dir))
         sinks = Sinks(folder) if state.is_world_process_zero else None
-        self.monitor.begin(LVLM.wrap(_bare(given["model"]), processor), sinks=sinks, stage=self.stage, offset=0)
-        if state.global_step:
+        lvlm, resumed = LVLM.wrap(_bare(given["model"]), processor), state.global_step > 0
+        self.monitor.begin(lvlm, sinks=sinks, stage=self.stage, offset=0, resumed=resumed)
+        if resumed:
             self.monitor.resume_at(state.global_step)
         elif self.schedule.at_start:
             self._probe(args, state)

@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from inspect import signature
 from typing import Any, Literal
 
 from lightning.pytorch.utilities.seed import isolate_rng
 from tqdm.auto import tqdm
 
 from fusionscope.callbacks.cost import Cost
-from fusionscope.callbacks.ranks import gather, is_main, is_sharded, own_share
+from fusionscope.callbacks.ranks import gather, is_main, own_share
 from fusionscope.callbacks.sinks import Sinks, metrics
 from fusionscope.data import HeldOutTask, load_task
-from fusionscope.errors import ConfigError
+from fusionscope.errors import ConfigError, UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache
-from fusionscope.probe import ProbeResult, model_name, probe, to_record
+from fusionscope.lvlm.sharding import is_sharded
+from fusionscope.probe import ProbeResult, Settings, model_name, probe, to_record
+from fusionscope.probe.damaged import without_damaged
 from fusionscope.probe.probe import design_of
+from fusionscope.probe.results import check_estimator, check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +42,15 @@ class Monitor:
         tasks: Held-out tasks: names, `TaskSpec`s or `HeldOutTask`s.
         layers: ``"all"`` or indices from 0 (the embeddings) to the number of decoder layers.
         weights: Names of pair weights, or ``"all"`` that the task has.
-        probe_settings: More keyword arguments of `fusionscope.probe.probe`: design, estimator, ...
+        probe_settings: More keyword arguments of `fusionscope.probe.probe`: design, estimator, ...; features of images
+            are kept from probe to probe, in the ``feature_cache`` where one is given.
         baseline: Whether this comes before the training under study.
         heatmap_every: Draw the heatmaps at every so many probes, and always at the end.
         progress: Show a progress bar while probing.
 
     Raises:
-        UnknownNameError: A task or a design that doesn't exist.
-        InputError: A task that cannot be crossed, without a design.
+        UnknownNameError: A task, design, estimator, weights or setting that doesn't exist.
+        InputError: A setting outside its range.
         ConfigError: No tasks.
     """
 
@@ -64,25 +69,32 @@ class Monitor:
             raise ConfigError("tasks=[]", "there is nothing to probe", "name at least one held-out task")
         self.tasks = [_load(task) for task in tasks]
         self.layers, self.weights, self.probe_settings = layers, weights, dict(probe_settings)
-        for task in self.tasks:
-            design_of(task, self.probe_settings.get("design"))
+        self._features = self.probe_settings.pop("feature_cache", None)
+        if self._features is None:
+            self._features = FeatureCache()
+        _check(self.tasks, weights, self.probe_settings)
         self.baseline, self.heatmap_every, self.progress = baseline, heatmap_every, progress
         self.probed_at, self.cost = -1, Cost()
-        self._features = FeatureCache()
         self._sinks: Sinks | None = None
 
-    def begin(self, lvlm: LVLM, *, sinks: Sinks | None, stage: str, offset: int) -> None:
-        """Take the model that is about to be trained.
+    def begin(self, lvlm: LVLM, *, sinks: Sinks | None, stage: str, offset: int, resumed: bool) -> None:
+        """Take the model that is about to be trained; pictures that do not open are told now and not at every probe.
 
         Args:
             lvlm: The model.
             sinks: Where records go; None on every rank but the first.
             stage: Name of the stage in the records.
             offset: Optimizer steps of the stages before this one.
+            resumed: Whether an interrupted run goes on; otherwise nothing of an earlier run counts.
 
         Raises:
             UnknownNameError: A layer that doesn't exist.
+            DataError: More pictures than allowed do not open.
         """
+        if not resumed:
+            self.probed_at, self.cost = -1, Cost()
+        allowed = int(self.probe_settings.get("max_bad_images", 0))
+        self._whole = [without_damaged(task, allowed) for task in self.tasks] if allowed else self.tasks
         self._lvlm, self._sinks, self._stage, self._offset = lvlm, sinks, stage, offset
         self._layers = lvlm.layer_numbers(self.layers)
         self.cost.begin()
@@ -104,9 +116,11 @@ class Monitor:
         """
         if step == self.probed_at:
             return {}
-        self.probed_at = step
         with self.cost.clocked():
-            return self._probe(step, context or nullcontext())
+            numbers = self._probe(step, context or nullcontext())
+        # After it: a checkpoint that is saved because of an error must not say that this step was probed.
+        self.probed_at = step
+        return numbers
 
     def finish(self, step: int) -> str:
         """Draw what stands at the end of the stage and say what the probes cost."""
@@ -139,10 +153,11 @@ class Monitor:
         sharded = is_sharded(self._lvlm.model)
         results: list[ProbeResult] = []
         seen = str(self._sinks.watch) if self._sinks else ""
+        settings = {name: value for name, value in self.probe_settings.items() if name != "max_bad_images"}
         title = f"PID, step {step}" + (f" ({seen})" if seen else "")
         show = self.progress and is_main()
         with tqdm(total=len(self.tasks), desc=title, leave=False, disable=not show) as bar:
-            for task in own_share(self.tasks, sharded=sharded):
+            for task in own_share(self._whole, sharded=sharded):
                 bar.set_postfix_str(task.name)
                 results += probe(
                     self._lvlm,
@@ -150,10 +165,30 @@ class Monitor:
                     layers=self._layers,
                     weights=tuple(task.pair_weights) if self.weights == "all" else self.weights,
                     feature_cache=self._features,
-                    **self.probe_settings,
+                    **settings,
                 )
                 bar.update()
         return gather(results, sharded=sharded)
+
+
+def _check(
+    tasks: Sequence[HeldOutTask], weights: Literal["all"] | Sequence[str], probe_settings: Mapping[str, Any]
+) -> None:
+    """Names a setting that a probe would refuse, before any training."""
+    own = {f.name for f in fields(Settings)}
+    known = {*signature(probe).parameters, *own} - {"lvlm", "task", "layers", "weights", "settings"}
+    if unknown := sorted(set(probe_settings) - known):
+        raise UnknownNameError(
+            f"probe_settings {', '.join(unknown)}",
+            f"known are {', '.join(sorted(known))}",
+            "use these; layers= and weights= are arguments of the callback itself",
+        )
+    Settings(**{name: value for name, value in probe_settings.items() if name in own})
+    for task in tasks:
+        crossed = design_of(task, probe_settings.get("design")) == "crossed"
+        check_estimator(probe_settings.get("estimator", "exact"), crossed=crossed)
+        for name in weights if crossed and weights != "all" else ():
+            check_weights(task, name)
 
 
 def _load(task: str | TaskSpec | HeldOutTask) -> HeldOutTask:

@@ -33,10 +33,11 @@ class PIDCallback(Callback):
         schedule: When to probe.
         layers: Which layers: ``"all"`` or indices from 0 (the embeddings) to the number of decoder layers.
         design: How the unimodal posteriors are obtained; every number carries it. None is ``"crossed"`` for tasks that
-            can be crossed, and an error for others: nothing is masked unasked.
+            can be crossed and ``"learned"`` for others: nothing is masked unasked.
         weights: Names of pair weights, or ``"all"`` that the task has.
         estimator: The PID estimator.
-        probe_settings: More keyword arguments of `fusionscope.probe.probe`.
+        probe_settings: More keyword arguments of `fusionscope.probe.probe`; features of images are kept from probe to
+            probe, in the ``feature_cache`` where one is given.
         directory: Where ``records.jsonl`` goes; by default the run's or the logger's folder.
         stage: Name of the stage in the records; by default the journey's, or the LightningModule's class.
         baseline: Whether this stage comes before the training under study (such as a language model's own pretraining):
@@ -45,8 +46,10 @@ class PIDCallback(Callback):
         progress: Show a progress bar while probing.
 
     Raises:
-        UnknownNameError: A task or a layer that doesn't exist.
-        ConfigError: No model was found, or a model without a processor.
+        UnknownNameError: A task, layer or setting that doesn't exist.
+        InputError: A setting outside its range.
+        ConfigError: No model was found, a model without a processor, or checkpoints to probe that Lightning tells no
+            callback of.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class PIDCallback(Callback):
     def state_key(self) -> str:
         settings = self.monitor.probe_settings | {"weights": self.monitor.weights, "layers": self.monitor.layers}
         tasks = [task.name for task in self.monitor.tasks]
-        return self._generate_state_key(tasks=tasks, **{key: str(value) for key, value in settings.items()})
+        return self._generate_state_key(tasks=tasks, **{key: _named(value) for key, value in settings.items()})
 
     def state_dict(self) -> dict[str, Any]:
         return {"probed_at": self.monitor.probed_at, "cost": self.monitor.cost.state_dict()}
@@ -96,6 +99,8 @@ class PIDCallback(Callback):
         self._resumed = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.schedule.at_checkpoints:
+            _check_savers(trainer)
         lvlm = _find_lvlm(pl_module, self.model, self.processor)
         journey = Journey.find(trainer.default_root_dir)
         running = journey.current if journey else None
@@ -106,6 +111,7 @@ class PIDCallback(Callback):
             sinks=_sinks(trainer, folder) if trainer.is_global_zero else None,
             stage=self.stage or (running.name if running else type(pl_module).__name__),
             offset=running.step_offset if running else 0,
+            resumed=self._resumed,
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -136,10 +142,26 @@ class PIDCallback(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.monitor.close()
+        self._resumed = False
 
     def _probe(self, trainer: Trainer) -> dict[str, float]:
         self._pending = False
         return self.monitor.probe(trainer.global_step, trainer.precision_plugin.forward_context())
+
+
+def _named(value: Any) -> str:
+    """A setting as a name that is the same in the next process; how an object prints need not be."""
+    plain = value is None or isinstance(value, (str, int, float, list, tuple))
+    return str(value) if plain else type(value).__name__
+
+
+def _check_savers(trainer: Trainer) -> None:
+    if any(getattr(saver, "save_weights_only", False) for saver in trainer.checkpoint_callbacks):
+        raise ConfigError(
+            "schedule.at_checkpoints beside ModelCheckpoint(save_weights_only=True)",
+            "Lightning tells no callback of checkpoints that hold weights alone, so that none of them would be probed",
+            "use save_weights_only=False, a ScheduledCheckpoint, or the same every_n_steps in both schedules",
+        )
 
 
 def _sinks(trainer: Trainer, folder: Path) -> Sinks:

@@ -4,16 +4,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch.distributed as dist
-from torch import nn
 
 T = TypeVar("T")
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Whether parameters are spread over ranks, so that every forward pass needs all of them."""
-    return any(hasattr(p, "device_mesh") for p in model.parameters()) or any(
-        type(m).__name__ == "FullyShardedDataParallel" for m in model.modules()
-    )
 
 
 def own_share(items: Sequence[T], *, sharded: bool) -> list[T]:

@@ -7,10 +7,13 @@ from torch import nn
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a pass through the model is a joint affair of all ranks (FSDP2, tensor parallelism)."""
-    return any(hasattr(module, "reshard") for module in model.modules()) or any(
-        hasattr(value, "to_local") for value in model.parameters()
-    )
+    """Whether a pass through the model is a joint affair of all ranks (FSDP of both kinds, tensor parallelism, ZeRO-3).
+
+    DeepSpeed marks the parameters that it spreads (stage 3 alone) with ``ds_id``.
+    """
+    return any(
+        hasattr(module, "reshard") or type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()
+    ) or any(hasattr(value, "to_local") or hasattr(value, "ds_id") for value in model.parameters())
 
 
 def from_all_ranks(value: Any) -> list[Any]:
