@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from fusionscope.data import custom, mmbench, pmc_vqa, pope, reefknot, vqa_rad
+from fusionscope.data.natural import LETTERS, Item, natural_task
+from fusionscope.data.task import Question
 from fusionscope.errors import ConfigError, DataError, UnknownNameError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -257,6 +259,21 @@ def test_custom_answers_themselves_where_options_are_shared_and_letters_else(tmp
     ]:
         with pytest.raises(DataError, match=message):
             custom.load(path=lines(tmp_path / "c.jsonl", [rows[0], {**rows[1], **change}]))
+
+
+def test_a_task_that_is_not_crossed_holds_no_grid_of_all_pictures_and_questions():
+    """PMC-VQA's 50,000 rows would take 35 GB; this one, 960 GB."""
+
+    def opener():
+        return Image.new("RGB", (1, 1))
+
+    items = [
+        Item(picture=str(i), opener=opener, question=Question(text=str(i), candidates=LETTERS), answer=0)
+        for i in range(200_000)
+    ]
+    task = natural_task("large", items, LETTERS, pmc_vqa.SOURCE, crossable=False, dropped={})
+    assert len(task.pairs) == 200_000
+    assert task.pair_weights == {}
 
 
 def test_a_draw_repeats_with_its_seed(tmp_path):

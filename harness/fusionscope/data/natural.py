@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 
 import torch
+from torch import Tensor
 
 from fusionscope.data.pictures import Opener, Pictures, read_picture
 from fusionscope.data.task import HeldOutTask, Question, uniform_weights
@@ -87,13 +88,7 @@ def natural_task(
     asked = {question: b for b, question in enumerate(dict.fromkeys(item.question for item in chosen))}
     pairs = torch.tensor([[at[item.picture], asked[item.question]] for item in chosen])
     found = torch.tensor([item.answer for item in chosen])
-    weights = torch.zeros(len(at), len(asked), dtype=torch.float64)
-    weights.index_put_(tuple(pairs.T), torch.ones(len(chosen), dtype=torch.float64), accumulate=True)
-    grid = {"uniform": uniform_weights(*weights.shape), "natural": weights / weights.sum()}
-    truth = None
-    if crossable:
-        truth = torch.full(weights.shape, -1)
-        truth[pairs[:, 0], pairs[:, 1]] = found
+    truth, weights = _grid(pairs, found, (len(at), len(asked))) if crossable else (None, {})
     return HeldOutTask(
         name=name,
         images=Pictures(pictures),
@@ -104,7 +99,7 @@ def natural_task(
         pair_answers=found,
         crossable=crossable,
         truth=truth,
-        pair_weights=grid if crossable else {},
+        pair_weights=weights,
         dropped={
             **dropped,
             **({"picture cannot be read": broken} if bad_pictures else {}),
@@ -113,6 +108,15 @@ def natural_task(
         citation=source.citation,
         licence=source.licence,
     )
+
+
+def _grid(pairs: Tensor, answers: Tensor, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Truth and weights over all pictures and questions: gigabytes where there are tens of thousands of each."""
+    truth = torch.full(shape, -1)
+    truth[pairs[:, 0], pairs[:, 1]] = answers
+    weights = torch.zeros(shape, dtype=torch.float64)
+    weights.index_put_(tuple(pairs.T), torch.ones(len(pairs), dtype=torch.float64), accumulate=True)
+    return truth, {"uniform": uniform_weights(*shape), "natural": weights / weights.sum()}
 
 
 def _drawn(items: Sequence[Item], n: int | None, seed: int, bad_pictures: int) -> tuple[list[Item], int]:
