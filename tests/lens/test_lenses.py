@@ -50,3 +50,31 @@ def test_a_saved_lens_is_for_its_model_alone(lens, tmp_path):
     assert torch.equal(again(hidden, 0), tuned(hidden, 0))
     with pytest.raises(InputError, match="trained for other weights"):
         TunedLens.load(tmp_path / "lens.safetensors", lens, "abd")
+
+
+def test_gradients_are_those_of_the_loss(lens):
+    """They are computed layer by layer, so that one layer's graph is alive at a time."""
+    tuned = TunedLens(lens, 3, 6)
+    hidden = {layer: torch.randn(7, 6, generator=torch.Generator().manual_seed(layer)) for layer in range(4)}
+    wanted = torch.autograd.grad(tuned.loss(hidden), [tuned.scale, tuned.shift])
+    found = [torch.empty_like(value) for value in wanted]
+    with torch.no_grad():
+        loss = tuned._descend(hidden, *found)
+    torch.testing.assert_close(found, list(wanted))
+    torch.testing.assert_close(loss, tuned.loss(hidden).detach())
+    assert tuned.fit([]) == []
+
+
+def test_translators_are_float32_whatever_the_trainer_builds_in(lens):
+    own = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert TunedLens(lens, 1, 6).scale.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(own)
+
+
+def test_a_damaged_file_is_told(lens, tmp_path):
+    (tmp_path / "lens.safetensors").write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"is no tuned lens[\s\S]*does not open[\s\S]*train one"):
+        TunedLens.load(tmp_path / "lens.safetensors", lens, "abc")

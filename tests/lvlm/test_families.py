@@ -3,43 +3,15 @@
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from fusionscope.data import HeldOutTask, Question, uniform_weights
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, ComposedProcessor, FeatureCache, known_model_types, load_processor, tiny
 from fusionscope.probe import posteriors, probe
 from fusionscope.probe.passes import expanded
 
-SIZES = ((40, 48), (64, 32), (40, 48))
-TEXTS = ("Is it red?", "Is the large thing on the left of it a circle?")
 ANSWERS = ("yes", "no")
-
-
-def pictures():
-    return [
-        Image.fromarray(np.random.default_rng(i).integers(0, 255, (*size, 3), dtype=np.uint8))
-        for i, size in enumerate(SIZES)
-    ]
-
-
-@pytest.fixture(scope="module")
-def task():
-    return HeldOutTask(
-        name="families",
-        images=pictures(),
-        image_ids=["a", "b", "c"],
-        questions=[Question(text=text, candidates=ANSWERS) for text in TEXTS],
-        answers=ANSWERS,
-        pairs=torch.cartesian_prod(torch.arange(3), torch.arange(2)),
-        pair_answers=torch.zeros(6, dtype=torch.long),
-        crossable=True,
-        truth=torch.zeros(3, 2, dtype=torch.long),
-        pair_weights={"uniform": uniform_weights(3, 2)},
-    )
 
 
 @pytest.fixture(scope="module", params=tiny.names())

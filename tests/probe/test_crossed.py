@@ -215,3 +215,12 @@ def test_peft_around_the_whole_model(llava, make_task):
     plain = posteriors(llava, task).crossed
     torch.testing.assert_close(same, plain)
     assert (found - plain).abs().max() > 1e-3
+
+
+def test_candidates_that_begin_alike_are_read_after_the_prompt(llava, make_task):
+    """Rows of a single question share more than the prompt; the place where their first token is told must be run."""
+    task = make_task(n_questions=1, candidates=("the red one", "the blue one"))
+    apart = posteriors(llava, task, scoring="sequence", share_prefix=False)
+    found = posteriors(llava, task, scoring="sequence")
+    torch.testing.assert_close(found.crossed, apart.crossed, atol=1e-5, rtol=0)
+    assert found.tokens < apart.tokens

@@ -36,6 +36,8 @@ tower = model.model.vision_tower
 eyes = getattr(tower, "vision_model", tower).encoder.layers
 for layer in eyes:  # transformers finds no hidden states in a tower that is itself sharded
     fully_shard(layer, mesh=mesh)
+fully_shard(model.get_input_embeddings(), mesh=mesh)
+fully_shard(model.model.language_model, mesh=mesh)  # its own forward pass leaves its norm sharded
 fully_shard(model, mesh=mesh)
 cache = FeatureCache()
 for _ in range(2):

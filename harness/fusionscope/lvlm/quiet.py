@@ -10,8 +10,10 @@ from torch import nn
 
 @contextmanager
 def gathered(model: nn.Module) -> Iterator[None]:
-    """The weights of FSDP modules that a probe calls in parts, whole on every rank; nothing else is touched."""
-    outer, handles = _called_in_parts(model), []
+    """The weights of FSDP modules that hold other FSDP modules, whole on every rank; nothing else is touched."""
+    sharded: list[Any] = [module for module in model.modules() if hasattr(module, "unshard")]
+    outer = [one for one in sharded if any(other is not one and hasattr(other, "unshard") for other in one.modules())]
+    handles = []
     try:
         for module in outer[:1]:
             # The first module to run forward becomes FSDP's root; a layer must not, if training has not begun.
@@ -26,18 +28,6 @@ def gathered(model: nn.Module) -> Iterator[None]:
             handle.remove()
         for module in outer:
             module.reshard()
-
-
-def _called_in_parts(model: nn.Module) -> list[Any]:
-    """FSDP modules around other FSDP modules or around the table of embeddings."""
-    find: Any = getattr(model, "get_input_embeddings", None)
-    table = find() if callable(find) else None
-    return [
-        one
-        for one in model.modules()
-        if hasattr(one, "unshard")
-        and any(part is not one and (part is table or hasattr(part, "unshard")) for part in one.modules())
-    ]
 
 
 @contextmanager
