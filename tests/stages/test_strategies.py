@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from fusionscope.errors import ConfigError, DataError, MissingDependencyError
 from fusionscope.stages import checkpoint
@@ -39,6 +39,21 @@ def test_strategies_whose_updates_or_checkpoints_would_be_wrong_are_refused():
     allowed = trainer()
     prepare(allowed)
     assert allowed.strategy.exclude_frozen_parameters
+
+
+@pytest.mark.parametrize(
+    ("split", "pieces", "said"),
+    [
+        (2, False, "tensor_parallel_size=2.*would each train a model of their own"),
+        (1, True, "save_distributed_checkpoint=True.*neither be resumed nor probed"),
+    ],
+)
+def test_lightnings_own_settings_of_fsdp2_are_refused(split, pieces, said):
+    """With them processes train apart without a word, and checkpoints miss keys when they are loaded."""
+    strategy = ModelParallelStrategy(save_distributed_checkpoint=pieces)
+    strategy._device_mesh = {"tensor_parallel": SimpleNamespace(size=lambda: split)}
+    with pytest.raises(ConfigError, match=f"(?s){said}.*tensor_parallel_size: 1, save_distributed_checkpoint: false"):
+        prepare(SimpleNamespace(strategy=strategy, precision="bf16-mixed"))
 
 
 def test_accumulation_that_does_not_end_with_the_epoch_is_refused():

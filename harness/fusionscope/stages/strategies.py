@@ -13,13 +13,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from fusionscope.errors import ConfigError
 from fusionscope.stages.distributed import total
 
-_FSDP2 = "set trainer.strategy to lightning.pytorch.strategies.ModelParallelStrategy (FSDP2)"
+_FSDP2 = (
+    "set trainer.strategy to lightning.pytorch.strategies.ModelParallelStrategy (FSDP2) with data_parallel_size: the "
+    "number of processes, tensor_parallel_size: 1, save_distributed_checkpoint: false"
+)
 
 
 def prepare(trainer: Trainer) -> None:
@@ -29,8 +32,9 @@ def prepare(trainer: Trainer) -> None:
         trainer: A trainer with its strategy.
 
     Raises:
-        ConfigError: A precision that takes float32 from trained weights, Lightning's FSDP of the first kind,
-            DeepSpeed's stages 0 and 3, DeepSpeed with float16 or with an optimizer of its own.
+        ConfigError: A precision that takes float32 from trained weights, Lightning's FSDP of the first kind, FSDP2 with
+            tensor parallelism (Lightning's default) or with checkpoints in pieces, DeepSpeed's stages 0 and 3,
+            DeepSpeed with float16 or with an optimizer of its own.
     """
     strategy = trainer.strategy
     if trainer.precision in ("bf16-true", "16-true"):
@@ -41,9 +45,28 @@ def prepare(trainer: Trainer) -> None:
         )
     if isinstance(strategy, DeepSpeedStrategy):
         _prepare_deepspeed(trainer, strategy)
+    if isinstance(strategy, ModelParallelStrategy):
+        _check_fsdp2(strategy)
     if isinstance(strategy, FSDPStrategy):
         raise ConfigError(
             "trainer.strategy=fsdp", "it hides which weights are trained, so checkpoints miss them", _FSDP2
+        )
+
+
+def _check_fsdp2(strategy: ModelParallelStrategy) -> None:
+    split = strategy.device_mesh["tensor_parallel"].size()
+    if split > 1:
+        raise ConfigError(
+            f"ModelParallelStrategy with tensor_parallel_size={split} (Lightning's default is all processes of a node)",
+            "a stage shards over data-parallel processes alone: the others would each train a model of their own",
+            _FSDP2,
+        )
+    if strategy._save_distributed_checkpoint:  # told nowhere else
+        raise ConfigError(
+            "ModelParallelStrategy with save_distributed_checkpoint=True (Lightning's default)",
+            "such checkpoints want every weight when they are loaded, while a stage saves what is trained: they could "
+            "neither be resumed nor probed",
+            _FSDP2,
         )
 
 
