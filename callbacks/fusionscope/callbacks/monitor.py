@@ -151,13 +151,18 @@ class Monitor:
 
     def _run(self, step: int) -> list[ProbeResult]:
         sharded = is_sharded(self._lvlm.model)
+        tasks = own_share(self._whole, sharded=sharded)
+        return gather(lambda: self._share(step, tasks), sharded=sharded)
+
+    def _share(self, step: int, tasks: Sequence[HeldOutTask]) -> list[ProbeResult]:
+        """The results of this rank's tasks."""
         results: list[ProbeResult] = []
         seen = str(self._sinks.watch) if self._sinks else ""
         settings = {name: value for name, value in self.probe_settings.items() if name != "max_bad_images"}
         title = f"PID, step {step}" + (f" ({seen})" if seen else "")
         show = self.progress and is_main()
-        with tqdm(total=len(self.tasks), desc=title, leave=False, disable=not show) as bar:
-            for task in own_share(self._whole, sharded=sharded):
+        with tqdm(total=len(tasks), desc=title, leave=False, disable=not show) as bar:
+            for task in tasks:
                 bar.set_postfix_str(task.name)
                 results += probe(
                     self._lvlm,
@@ -168,7 +173,7 @@ class Monitor:
                     **settings,
                 )
                 bar.update()
-        return gather(results, sharded=sharded)
+        return results
 
 
 def _check(

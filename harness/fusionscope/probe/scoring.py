@@ -29,6 +29,7 @@ class Rows:
         reads: int64 [R, T], columns counted from the end of the row (-1 is its last token).
         targets: int64 [R, T, C], the tokens whose probability is read there.
         real: bool [R, T], False where a row has fewer reads than T.
+        longer: bool [R], True where another candidate begins the row's: its mass is part of the other's.
         n_questions: B.
         texts: The user's turn of each question.
     """
@@ -38,6 +39,7 @@ class Rows:
     reads: Tensor
     targets: Tensor
     real: Tensor
+    longer: Tensor
     n_questions: int
     texts: tuple[str, ...]
 
@@ -57,7 +59,8 @@ class Rows:
             logprob: [..., B * per_question, T, C] (any number of questions).
 
         Returns:
-            [..., B, K]: length-normalised score of each candidate, and log-probability of all its tokens.
+            [..., B, K]: length-normalised score of each candidate, and log-probability of all its tokens, -inf where a
+            shorter candidate's counts it already.
         """
         if self.per_question == 1 and logprob.shape[-2] == 1:
             return logprob[..., 0, :], logprob[..., 0, :]
@@ -66,6 +69,7 @@ class Rows:
         real = real.repeat(repeats, 1).unsqueeze(-1)
         total = torch.where(real, logprob, 0).sum(-2).squeeze(-1)
         mean = total / real.sum(-2).squeeze(-1)
+        total = total.masked_fill(self.longer.to(total.device).repeat(repeats), -torch.inf)
         shape = (*total.shape[:-1], -1, self.per_question)
         return mean.reshape(shape), total.reshape(shape)
 
@@ -79,8 +83,11 @@ def build_rows(prompts: Sequence[Prompt], scoring: Scoring = "auto") -> Rows:
             mean log-probability of their tokens; ``"auto"`` takes the first where it can.
 
     Raises:
-        InputError: ``"single"`` where a candidate has several tokens, or two have the same.
+        InputError: ``"single"`` where a candidate has several tokens, or two begin with the same; two candidates of a
+            question that are the same tokens.
     """
+    for prompt in prompts:
+        _check_distinct(prompt)
     why = next((reason for prompt in prompts if (reason := _not_single(prompt))), None)
     if scoring == "single" and why is not None:
         raise InputError(
@@ -96,9 +103,20 @@ def build_rows(prompts: Sequence[Prompt], scoring: Scoring = "auto") -> Rows:
         reads=torch.full((len(prompts), 1), -1),
         targets=torch.tensor([[[tail[0] for tail in prompt.candidates]] for prompt in prompts]),
         real=torch.ones(len(prompts), 1, dtype=torch.bool),
+        longer=torch.zeros(len(prompts), dtype=torch.bool),
         n_questions=len(prompts),
         texts=tuple(prompt.text for prompt in prompts),
     )
+
+
+def _check_distinct(prompt: Prompt) -> None:
+    same = next((tail for tail in prompt.candidates if prompt.candidates.count(tail) > 1), None)
+    if same is not None:
+        raise InputError(
+            f"two candidates of the question {prompt.text[:60]!r} are the same token ids {list(same)}",
+            "no model can answer one and not the other",
+            "give candidates that differ, by more than blanks",
+        )
 
 
 def _not_single(prompt: Prompt) -> str | None:
@@ -125,9 +143,15 @@ def _sequence_rows(prompts: Sequence[Prompt]) -> Rows:
         reads=reads,
         targets=targets,
         real=real,
+        longer=torch.tensor([_is_longer(prompt, tail) for _, prompt, tail in pairs]),
         n_questions=len(prompts),
         texts=tuple(prompt.text for prompt in prompts),
     )
+
+
+def _is_longer(prompt: Prompt, tail: tuple[int, ...]) -> bool:
+    """Whether a shorter candidate begins this one."""
+    return any(other == tail[: len(other)] for other in prompt.candidates if len(other) < len(tail))
 
 
 def to_posteriors(score: Tensor, logprob: Tensor, fallback: float | None = None) -> tuple[Tensor, Tensor]:
