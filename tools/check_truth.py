@@ -99,7 +99,8 @@ def compare(pairs: list[tuple[Checkpoint, list[Record]]]) -> list[Difference]:
         for task in sorted({record.task for record in records}):
             mine = [record for record in records if record.task == task]
             layers = sorted({record.layer for record in mine})
-            truth = model_pid(lvlm, task.removeprefix("sandbox/"), layers=layers)
+            with models.precision(checkpoint):
+                truth = model_pid(lvlm, task.removeprefix("sandbox/"), layers=layers)
             for record in mine:
                 atoms = truth[record.weights].atoms()
                 found += [

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -61,6 +62,24 @@ def test_an_onset_is_told_once_and_when_it_moves(records: list[Record]) -> None:
     assert all(step > 100 for step, _ in news)
     assert "onset of synergy on sandbox/synergy (uniform pairs): step 1" in news[-1][1]
     assert str(watch).startswith("S on sandbox/synergy since 1")
+
+
+def test_an_onset_that_does_not_last_is_taken_back(make_curve: Run) -> None:
+    records = make_curve([0.0] * 8 + [1.0] * 6 + [0.0] * 8)
+    watch, news = OnsetWatch(), []
+    for record in records:
+        news += watch.update([record]).values()
+    assert [text.split(" on ")[0] for text in news] == ["onset of synergy", "no onset of synergy"]
+    assert str(watch) == ""
+
+
+def test_noise_that_is_looked_at_again_and_again_has_no_onset(make_curve: Run) -> None:
+    generator, found = np.random.default_rng(0), 0
+    for _ in range(15):
+        watch = OnsetWatch()
+        records = make_curve(generator.normal(0, 0.1, 16), error=0.1)
+        found += any(watch.update([record]) for record in records)
+    assert found <= 1
 
 
 def test_a_resumed_watch_repeats_nothing(records: list[Record]) -> None:

@@ -327,6 +327,24 @@ def test_a_name_belongs_to_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sweep(find_checkpoints([f"m={bases[1]}"]), plan, tmp_path)
 
 
+@pytest.mark.parametrize(("precision", "cast"), [("bf16-mixed", True), ("32-true", False), (None, False)])
+def test_a_stage_is_probed_in_the_precision_of_its_training(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str | None, cast: bool
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"trainer: {{precision: {precision or 'null'}}}")
+    probe, seen = sweep_module.probe, []
+
+    def watched(*arguments: Any, **settings: Any) -> Any:
+        seen.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return probe(*arguments, **settings)
+
+    monkeypatch.setattr(sweep_module, "probe", watched)
+    found = [dataclasses.replace(one, config=config) for one in find_checkpoints([str(run)])[-1:]]
+    sweep(found, Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out")
+    assert seen == [(cast, torch.bfloat16)]
+
+
 def test_a_stage_is_not_spread(run: Path) -> None:
     with pytest.raises(ConfigError, match="goes to one device"):
         Models(device="auto").load(find_checkpoints([str(run)])[0])

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from fusionscope.errors import ConfigError
 from fusionscope.records import Journey
+from fusionscope.study.settings import read_yaml
 
 Kind = Literal["stage", "model", "adapter"]
 _STEP = re.compile(r"(?:step=|checkpoint-|step[-_]?)(\d+)$")
@@ -168,11 +167,18 @@ def _stage_checkpoint(path: Path) -> Checkpoint:
     )
 
 
+def read_config(config: Path | None) -> dict[str, Any]:
+    """The configuration that a stage kept; {} where there is none.
+
+    Raises:
+        ConfigError: A file that is no YAML.
+    """
+    return (read_yaml(config.read_text(encoding="utf-8"), str(config)) or {}) if config else {}
+
+
 def callback_settings(config: Path | None) -> dict[str, Any]:
     """What a stage's PIDCallback was told, from the configuration that the stage kept; {} where there is none."""
-    if config is None:
-        return {}
-    callbacks = (yaml.safe_load(config.read_text()).get("trainer") or {}).get("callbacks") or []
+    callbacks = (read_config(config).get("trainer") or {}).get("callbacks") or []
     for callback in callbacks:
         if str(callback.get("class_path", "")).endswith(".PIDCallback"):
             return dict(callback.get("init_args") or {})

@@ -66,7 +66,7 @@ def sentences(records: Sequence[Record], journey: Journey | None = None) -> list
         found.append("These records carry no standard errors.")
     found.append(
         "An onset is the first probe from which an atom stays above the level before its main rise, if a permutation "
-        "test of the probes' order is significant at 1 %; its interval is a parametric bootstrap."
+        "test of the probes' order is significant at 1 %, each curve by itself; its interval is a parametric bootstrap."
     )
     if journey is not None:
         seed = "that of the recipe" if journey.seed is None else str(journey.seed)

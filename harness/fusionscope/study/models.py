@@ -1,17 +1,20 @@
 """Models of checkpoints, one after the other: a base is loaded once, then only the weights that change."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import yaml
 
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.lvlm import LVLM
 from fusionscope.stages import LoraSettings, PartConfig, VLMStage
 from fusionscope.stages.checkpoint import KEY, read
-from fusionscope.study.checkpoints import Checkpoint
+from fusionscope.study.checkpoints import Checkpoint, read_config
 
+_AUTOCAST = {
+    "bf16-mixed": torch.bfloat16, "bf16": torch.bfloat16, "16-mixed": torch.float16, "16": torch.float16
+}  # fmt: skip
 _PLAIN = ("VLMStage", "AlignmentPretraining", "VisualInstructionTuning")
 
 
@@ -44,6 +47,12 @@ class Models:
         """
         loaders = {"stage": self._load_stage, "model": self._load_model, "adapter": self._load_adapter}
         return loaders[checkpoint.kind](checkpoint)
+
+    def precision(self, checkpoint: Checkpoint) -> AbstractContextManager[Any]:
+        """The autocast that a stage was trained under, and probed under by its callback; none for whole models."""
+        config = read_config(checkpoint.config).get("trainer") or {}
+        dtype = _AUTOCAST.get(str(config.get("precision"))) if checkpoint.kind == "stage" else None
+        return torch.autocast(torch.device(self.device).type, dtype) if dtype else nullcontext()
 
     def export(self, checkpoint: Checkpoint, directory: str | os.PathLike[str]) -> None:
         """Write the whole model of a checkpoint, adapters merged, and its processor as a Hugging Face directory.
@@ -128,7 +137,7 @@ class Models:
 def _build(checkpoint: Checkpoint, about: dict[str, Any]) -> VLMStage:
     """The stage that a checkpoint belongs to: as the checkpoint itself says, or by the stage's configuration where its
     class builds a model of its own."""
-    config = yaml.safe_load(checkpoint.config.read_text()) if checkpoint.config else {}
+    config = read_config(checkpoint.config)
     if about["stage"] in _PLAIN:
         parts: dict[str, Any] = {name: PartConfig(**part) for name, part in about["parts"].items()}
         told = config.get("model", {}).get("init_args", {})

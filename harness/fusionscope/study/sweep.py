@@ -119,10 +119,11 @@ def _probe_all(
     """Probe a checkpoint; each task's records are on the disk before the next begins."""
     lvlm = models.load(checkpoint)
     for task, design in missing:
-        results = probe(
-            lvlm, task, design=design, weights=plan.weights_of(task), layers=plan.layers, estimator=plan.estimator,
-            feature_cache=cache, **plan.settings,
-        )  # fmt: skip
+        with models.precision(checkpoint):
+            results = probe(
+                lvlm, task, design=design, weights=plan.weights_of(task), layers=plan.layers,
+                estimator=plan.estimator, feature_cache=cache, **plan.settings,
+            )  # fmt: skip
         out.append([_record(result, checkpoint, model_name(lvlm)) for result in results])
     return len(missing)
 
