@@ -64,6 +64,11 @@ def test_the_loader_continues_after_what_it_handed_out(workers):
     following = loader()
     following._batches.set_epoch(1)
     assert list(done) == list(following)
+    limited = loader()  # trainer.limit_train_batches=3, and resumed where the first epoch ended
+    limited.load_state_dict({"epoch": 0, "batches": 3})
+    limited._batches.set_epoch(1)
+    following._batches.set_epoch(1)
+    assert list(limited) == list(following)
 
 
 def test_batches_of_another_size_or_of_other_data_are_not_continued():

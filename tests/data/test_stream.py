@@ -1,7 +1,7 @@
 """Streams: the same samples on any number of ranks and workers, resumable, bad pictures skipped."""
 
 import json
-from itertools import chain
+from itertools import chain, islice
 
 import datasets
 import lightning as L
@@ -60,6 +60,9 @@ def test_a_loader_goes_on_where_another_stopped_and_mixes_each_epoch_anew(rows, 
     rest.load_state_dict(partly.state_dict())
     assert list(rest) == first[4:]
     assert list(rest) == second
+    limited = loader()  # as trainer.limit_train_batches=3 leaves it
+    assert list(islice(limited, 3)) == first[:3]
+    assert list(limited) == second
 
 
 def test_a_stage_trains_on_a_stream_and_resumes_in_the_middle(rows, tmp_path):

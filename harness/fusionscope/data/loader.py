@@ -84,10 +84,18 @@ class StreamLoader(CountingLoader):
 
     def __init__(self, stream: StreamedBatches, **settings: Any) -> None:
         super().__init__(stream, stream, **settings)
+        self._begun = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self._begun:  # and perhaps not come to its end: limit_train_batches
+            self._batches.set_epoch(self._epoch + 1)
+        self._begun = True
         yield from super().__iter__()
-        self._batches.set_epoch(self._epoch + 1)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after the batches of the state; see `CountingLoader`."""
+        super().load_state_dict(state)
+        self._begun = False
 
 
 class _Batches(Dataset[list[Any]]):

@@ -60,6 +60,12 @@ class ResumableBatchSampler(DistributedSampler[Any]):
         self.n_samples, self.size, self.lengths = n_samples, batch_size * ranks, lengths
         self.start = 0
 
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch at its start, however far the last one came (``limit_train_batches``)."""
+        if epoch != self.epoch:
+            self.start = 0
+        super().set_epoch(epoch)
+
     def __len__(self) -> int:
         whole, rest = divmod(self.n_samples, self.size)
         return whole + (rest > 0 and not self.drop_last)
