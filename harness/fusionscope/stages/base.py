@@ -59,8 +59,9 @@ class VLMStage(L.LightningModule):
     same however the batch is cut: micro-batches add up gradients of summed losses, which are divided once by the number
     of tokens, before clipping. Checkpoints hold the trained weights alone, with name and fingerprint of the base model.
 
-    It trains in one process, under DDP, FSDP2 (`ModelParallelStrategy`) and DeepSpeed's ZeRO stages 1 and 2,
-    whose engine casts the whole model to the precision and keeps the trained weights in float32 besides::
+    It trains in one process, under DDP, FSDP2 (`ModelParallelStrategy` with ``tensor_parallel_size=1`` and
+    ``save_distributed_checkpoint=False``, which is not Lightning's default) and DeepSpeed's ZeRO stages 1 and 2, whose
+    engine casts the whole model to the precision and keeps the trained weights in float32 besides::
 
         trainer:
           strategy: deepspeed_stage_2  # pip install "fusionscope[deepspeed]"
