@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusionscope.errors import UnknownNameError
+from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.pid import pid_from_posteriors
 from fusionscope.probe import posteriors, probe
 from fusionscope.probe.classifier import cross_fit
@@ -72,3 +72,8 @@ def test_the_papers_design_end_to_end(llava, make_task):
     assert (result.design, result.estimator, result.weights) == ("masked", "faithful", "natural")
     assert abs(result.diagnostics["sum_rule_residual"]) < 1e-6
     assert result.diagnostics["draws"] == 1
+
+
+def test_one_image_alone_is_an_error_and_not_an_absence_of_information(llava, make_task):
+    with pytest.raises(InputError, match="3 pairs of one image"):
+        probe(llava, make_task(n_images=1), design="learned")

@@ -6,6 +6,8 @@ Shapes: N samples, U distinct inputs, D features, K answers, L layers, F folds, 
 import torch
 from torch import Tensor
 
+from fusionscope.errors import InputError
+
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 STEPS, PATIENCE, TOLERANCE = 300, 20, 1e-5
 MAX_FEATURES = 48
@@ -30,6 +32,9 @@ def cross_fit(
     Returns:
         float64 [L, N, K].
 
+    Raises:
+        InputError: One group or one fold.
+
     Example:
         >>> y = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(40, 1)[None]
         >>> found = cross_fit(torch.eye(2), torch.arange(80) % 2, y, torch.arange(80))
@@ -40,7 +45,11 @@ def cross_fit(
     fold = _assign(groups, folds, seed)
     count = int(fold.max()) + 1
     if count < 2:
-        return y_LNK.mean(1, keepdim=True).expand_as(y_LNK)
+        raise InputError(
+            f"{len(y_LNK[0])} pairs of one image, in {folds} folds",
+            "a classifier must not see what it predicts, so that pairs of at least two images and two folds are needed",
+            "use more images, or design='crossed'",
+        )
     seen_FN = fold != torch.arange(count, device=fold.device)[:, None]
     mean_FN = seen_FN.double() / seen_FN.sum(-1, keepdim=True)
     # Only sums over samples of one input enter the loss, so that repeated questions cost nothing.

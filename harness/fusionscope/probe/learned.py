@@ -29,6 +29,9 @@ def learned_posteriors(
     """p(y | image, question) of natural pairs, and cross-fitted p(y | image) and p(y | question).
 
     Folds keep the pairs of one image together.
+
+    Raises:
+        InputError: All pairs are of one image.
     """
     start = perf_counter()
     with undisturbed(lvlm.model):
