@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
 
+from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
 from fusionscope.sandbox import UnimodalData, UnimodalPretraining, build_model
 from fusionscope.sandbox.stage0 import _text
@@ -36,6 +39,13 @@ def trained(tmp_path_factory):
     )  # fmt: skip
     trainer.fit(stage, UnimodalData(steps=8, batch_size=16, exam_scenes=24, seed=0))
     return stage, watch
+
+
+def test_several_processes_are_refused():
+    data = UnimodalData(steps=1)
+    data.trainer = SimpleNamespace(world_size=2)
+    with pytest.raises(ConfigError, match="stage 0 of the sandbox on 2 processes"):
+        data.train_dataloader()
 
 
 def test_the_language_loss_falls(trained):

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from fusionscope.data.loader import ResumableLoader
 from fusionscope.data.sampler import ResumableBatchSampler
+from fusionscope.errors import ConfigError
 from fusionscope.sandbox import language
 from fusionscope.sandbox.language import Example
 from fusionscope.sandbox.model import build_processor
@@ -133,7 +134,17 @@ class UnimodalData(L.LightningDataModule):
         self.collate = Collate()
 
     def train_dataloader(self) -> ResumableLoader:
-        """The mix; unshuffled, since every sample is drawn by chance already."""
+        """The mix; unshuffled, since every sample is drawn by chance already.
+
+        Raises:
+            ConfigError: Several processes, which would all train on the same samples.
+        """
+        if self.trainer is not None and self.trainer.world_size > 1:
+            raise ConfigError(
+                f"stage 0 of the sandbox on {self.trainer.world_size} processes",
+                "each would train on the same samples: the model is too small to be shared out",
+                "set trainer.devices to 1",
+            )
         return self._loader(Mixture(split()[0], self.steps * self.batch_size, self.seed), self.batch_size)
 
     def val_dataloader(self) -> ResumableLoader:
