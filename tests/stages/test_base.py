@@ -16,6 +16,7 @@ from fusionscope.stages import (
     PartConfig,
     VisualInstructionTuning,
 )
+from fusionscope.stages.distributed import total
 from fusionscope.stages.parts import part_of, part_table
 
 FULL = PartConfig(tune="full", lr=1e-2)
@@ -156,6 +157,22 @@ def test_steps_are_optimizer_steps_and_speed_is_logged(tiny, fit):
     assert metrics["step"] == 2
     assert metrics["train/tokens_per_second"] > 0
     assert metrics["train/lr/projector"] > 0
+
+
+def test_the_speed_counts_the_wait_for_the_device(tiny, fit, monkeypatch):
+    """A GPU is told what to do in no time; the numbers of the step come when it has done it."""
+    clock = [0.0]
+
+    def slow(strategy, value):
+        clock[0] += 7.0 * (value.numel() == 3)  # not the tokens alone, which nobody waits for
+        return total(strategy, value)
+
+    monkeypatch.setattr("fusionscope.stages.base.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("fusionscope.stages.base.total", slow)
+    stage = AlignmentPretraining(tiny)
+    metrics = fit(stage, n=4, batch_size=4, log_every_n_steps=1).callback_metrics
+    seen = sum(int(batch["attention_mask"].sum()) for batch in stage.trainer.datamodule.train_dataloader())
+    assert metrics["train/tokens_per_second"] == pytest.approx(seen / 7.0)
 
 
 def test_gradient_checkpointing_gives_the_same_gradient_through_a_frozen_language_model(tiny, toy):

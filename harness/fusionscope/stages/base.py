@@ -134,7 +134,7 @@ class VLMStage(L.LightningModule):
         self._base_hash = ""
         self._rng: list[dict[str, Any]] = []
         self._sums: Tensor | None = None
-        self._seconds = self._batch_start = 0.0
+        self._seconds = self._since = 0.0
 
     # building
 
@@ -239,7 +239,7 @@ class VLMStage(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Start the clock of the micro-batch."""
-        self._batch_start = time.perf_counter()
+        self._since = time.perf_counter()
         begin_micro_batch(self.trainer, batch_idx)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -255,8 +255,12 @@ class VLMStage(L.LightningModule):
         super().backward(loss * scale, *args, **kwargs)
 
     def on_after_backward(self) -> None:
-        """Stop the clock of the micro-batch."""
-        self._seconds += time.perf_counter() - self._batch_start
+        """Read the clock of the micro-batch."""
+        self._read_clock()
+
+    def _read_clock(self) -> None:
+        now = time.perf_counter()
+        self._seconds, self._since = self._seconds + now - self._since, now
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Turn the gradient of the sum into that of the mean over all supervised tokens, before clipping.
@@ -267,6 +271,7 @@ class VLMStage(L.LightningModule):
         if self._sums is None or not is_update(self.trainer):
             return
         loss, tokens, seen = total(self.trainer.strategy, self._sums).tolist()
+        self._read_clock()  # only here has a GPU done what it was told
         seconds, self._sums, self._seconds = self._seconds, None, 0.0
         mean = loss / tokens if tokens else loss
         if not math.isfinite(mean):
