@@ -1,5 +1,10 @@
 """Models that accelerate spreads or offloads, and weights that are quantized or kept in another dtype."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate import dispatch_model
@@ -100,3 +105,14 @@ def test_features_of_an_adapter_switched_off_are_its_own():
         found = lvlm.look(images, ["a"], cache)[0]["embeddings"]
         assert cache.hits == 0
         assert torch.equal(found, lvlm.look(images)[0]["embeddings"])
+
+
+def test_a_model_over_two_devices_answers_as_on_one():
+    """Every tensor that a probe makes itself goes where the module is that reads it (spread_run.py)."""
+    cases = ("llava:tail", "qwen3_vl:head", "mllama:tail", "mllama:tower", "instructblip:tower", "paligemma:head")
+    script = Path(__file__).with_name("spread_run.py")
+    ran = subprocess.run([sys.executable, script, *cases], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found.keys() == set(cases)
+    assert max(found.values()) < 1e-5, found

@@ -69,15 +69,14 @@ class InstructBlipAdapter(Adapter):
 
     def image_embeddings(self, batch: Batch, like: Tensor) -> Tensor:
         qformer, projection = self.model.qformer, self.model.language_projection
-        device = execution_device(self.model.vision_model)
-        queries = self.model.query_tokens
+        device, queries = execution_device(qformer), self.model.query_tokens
         states = torch.stack([image["features"] for image in batch.images]).to(device, module_dtype(qformer))
         words = self._instructions(batch.texts).to(device)
         seen = torch.ones(len(states), queries.shape[1], dtype=torch.long, device=device)
         output = qformer(
             input_ids=words["input_ids"],
             attention_mask=torch.cat([seen, words["attention_mask"]], dim=1),
-            query_embeds=queries.expand(len(states), -1, -1),
+            query_embeds=queries.expand(len(states), -1, -1).to(device),
             encoder_hidden_states=states,
             encoder_attention_mask=torch.ones(states.shape[:-1], dtype=torch.long, device=device),
         )
