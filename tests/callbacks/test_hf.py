@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments
+from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainerCallback, TrainingArguments
 
 from fusionscope.callbacks import Schedule
 from fusionscope.callbacks.hf import PIDTrainerCallback
@@ -26,6 +26,7 @@ def train(tiny_llava, task, tmp_path):
             AutoModelForImageTextToText.from_pretrained(tiny_llava),
             TrainingArguments(**arguments),
             train_dataset=[{"image": image} for image in list(task.images)[:16]],
+            eval_dataset=[{"image": image} for image in list(task.images)[16:18]],
             data_collator=collate,
             processing_class=processing_class,
             callbacks=list(callbacks),
@@ -65,6 +66,39 @@ def test_checkpoints_are_probed_and_a_resumed_run_goes_on(train, task, tmp_path)
     resume = str(tmp_path / "out" / "checkpoint-3")
     train([PIDTrainerCallback([task], schedule=schedule, progress=False)], resume=resume, **saving)
     assert steps(tmp_path / "out") == [3, 6, 8]
+
+
+def last_synergies(folder) -> list[float]:
+    return [r.synergy for r in RecordFile(folder / "records.jsonl").read() if r.step == r.stage_step == 4]
+
+
+BEST = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+BEST |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": True}
+
+
+@pytest.fixture
+def other_weights(monkeypatch):
+    """Stands for a best checkpoint that is not the last: other weights are loaded before training is said to end."""
+    monkeypatch.setattr(Trainer, "_load_best_model", lambda self: self.model.lm_head.weight.data.mul_(-3.0))
+
+
+def test_the_last_step_is_probed_before_the_best_weights_are_loaded(train, task, tmp_path, other_weights):
+    schedule = Schedule(at_start=False)
+    train([PIDTrainerCallback([task], schedule=schedule, progress=False)], max_steps=4)
+    expected = last_synergies(tmp_path / "out")
+    arguments = BEST | {"output_dir": str(tmp_path / "best"), "max_steps": 4}
+    train([PIDTrainerCallback([task], schedule=schedule, progress=False)], **arguments)
+    assert last_synergies(tmp_path / "best") == expected != []
+
+
+def test_best_weights_never_stand_as_those_of_the_step_that_stopped_early(train, task, tmp_path, other_weights):
+    class Stop(TrainerCallback):
+        def on_evaluate(self, args, state, control, **given):
+            control.should_training_stop = True
+
+    with pytest.warns(UserWarning, match="step 1 was not probed"):
+        train([PIDTrainerCallback([task], schedule=Schedule(), progress=False), Stop()], **BEST)
+    assert steps(tmp_path / "out") == [0]
 
 
 def test_a_trainer_without_a_processor_is_told_what_to_do(train, task):

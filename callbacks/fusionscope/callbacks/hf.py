@@ -1,5 +1,6 @@
 """PID of a vision-language model that Hugging Face's Trainer, or one of TRL's, trains."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -86,7 +87,9 @@ class PIDTrainerCallback(TrainerCallback):
             self._probe(args, state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
-        if self.schedule.due(state.global_step):
+        # on_train_end is too late for the last step: the trainer may have loaded its best checkpoint by then.
+        last = self.schedule.at_end and state.global_step >= state.max_steps
+        if last or self.schedule.due(state.global_step):
             self._probe(args, state)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
@@ -94,8 +97,15 @@ class PIDTrainerCallback(TrainerCallback):
             self._probe(args, state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
-        if self.schedule.at_end:
-            self._probe(args, state)
+        if self.schedule.at_end and self.monitor.probed_at != state.global_step:
+            if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+                warnings.warn(
+                    f"step {state.global_step} was not probed: training stopped early and the weights of "
+                    f"{state.best_model_checkpoint} were loaded; with at_checkpoints=True every saved step is probed",
+                    stacklevel=2,
+                )
+            else:
+                self._probe(args, state)
         rank_zero_info(f"PIDTrainerCallback: {self.monitor.finish(state.global_step)}")
         self.monitor.close()
 
