@@ -4,6 +4,7 @@ import json
 from itertools import chain
 
 import datasets
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,6 +126,12 @@ def test_whatever_pillow_raises_on_a_broken_picture_it_is_a_bad_one(folder, monk
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 5)
     with pytest.raises(BadImageError, match="exceeds limit"):
         data[0]
+
+
+def test_sixteen_bits_of_grey_are_not_cut_to_white(folder):
+    Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16)).save(folder / "a.png")
+    (image,) = LlavaJson(str(folder / "rows.json"))[0]["image"]
+    assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
 
 
 def test_a_full_disk_is_told_with_where_to_go(folder, monkeypatch):

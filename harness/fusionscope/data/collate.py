@@ -8,6 +8,7 @@ from PIL import Image
 
 from fusionscope.data.conversation import Conversation, Turn, parse
 from fusionscope.data.encode import encoder_for
+from fusionscope.data.pictures import eight_bits
 from fusionscope.data.templates import Encoded, Rendered, TemplateName, image_token, render
 from fusionscope.errors import ConfigError, DataError, FusionscopeError, MissingDependencyError
 
@@ -125,7 +126,7 @@ class Collator:
         return Conversation(id="blank", turns=turns, images=(picture,))
 
     def _image(self, image: Any) -> Any:
-        image = image.convert("RGB")
+        image = eight_bits(image).convert("RGB")
         return square(image, self.processor.image_processor.image_mean) if self.pad_to_square else image
 
     def _cut(self, batch: dict[str, Any], ids: list[str], texts: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import datasets
 from PIL import Image
 from torch.utils.data import Dataset
 
-from fusionscope.data.pictures import BROKEN
+from fusionscope.data.pictures import BROKEN, eight_bits
 from fusionscope.errors import DataError
 
 _FEATURES = datasets.Features(
@@ -91,10 +91,10 @@ def opened(row: Mapping[str, Any], place: str, image_folder: Path) -> dict[str, 
 def _open(given: Any, place: str, image_folder: Path) -> Image.Image:
     try:
         if isinstance(given, Image.Image):
-            return given.convert("RGB")
+            return eight_bits(given).convert("RGB")
         closed = isinstance(given, dict)  # as a stream of the hub hands it out
         with Image.open(BytesIO(given["bytes"]) if closed and given["bytes"] else image_folder / _name(given)) as image:
-            return image.convert("RGB")
+            return eight_bits(image).convert("RGB")
     except BROKEN as error:
         raise BadImageError(
             f"{place}: image {_name(given)!r} cannot be read: {error}",

@@ -64,21 +64,26 @@ def read_picture(name: str, opener: Opener) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """A picture as one sees it: upright (EXIF), transparent parts white, 8 bits a channel, the first of several frames.
+    """A picture as one sees it: upright (EXIF), transparent parts white, `eight_bits`, the first of several frames."""
+    image = eight_bits(ImageOps.exif_transpose(image))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """A picture with 8 bits a channel: of more, Pillow's own conversion makes all above 255 white.
 
     Sixteen bits are scaled to eight; 32-bit integers and floats are stretched from their least to their largest value.
     """
-    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) // 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image).astype(np.uint16) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
         low, span = float(values.min()), float(np.ptp(values))
         grey = np.clip(values if span == 0 else (values - low) * (255 / span), 0, 255)
-        return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("RGB")
+        return Image.fromarray(grey.round().astype(np.uint8))
+    return image
 
 
 class Finder:
