@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, FeatureCache, tiny
 
 PICTURES = [Image.linear_gradient("L").resize((40, 48)).convert("RGB")]
@@ -43,6 +44,14 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"cannot be written to[\s\S]*No space left[\s\S]*make room"):
         FeatureCache(directory=tmp_path).put(("w", "a"), {"features": torch.ones(3)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    FeatureCache(directory=tmp_path).put(("w", "a"), {"features": torch.ones(3)})
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(InputError, match=rf"{file.name} is damaged[\s\S]*delete it"):
+        FeatureCache(directory=tmp_path).get(("w", "a"))

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from torch import Tensor
+
+from fusionscope.errors import InputError
 
 Key = tuple[str, str]
 
@@ -21,6 +24,7 @@ class FeatureCache:
         directory: Where features are kept as well, for later processes and for what does not fit into memory.
 
     Example:
+        >>> import torch
         >>> cache = FeatureCache(max_bytes=16)
         >>> cache.put(("w1", "a"), {"features": torch.zeros(4)})
         True
@@ -45,7 +49,11 @@ class FeatureCache:
         return key in self._entries
 
     def get(self, key: Key) -> dict[str, Tensor] | None:
-        """The features under a key, or None."""
+        """The features under a key, or None.
+
+        Raises:
+            InputError: Their file is damaged.
+        """
         found = self._entries.get(key)
         if found is None:
             found = self._from_disk(key)
@@ -55,7 +63,11 @@ class FeatureCache:
         return found
 
     def put(self, key: Key, features: dict[str, Tensor]) -> bool:
-        """Keep features; False where they do not fit under the cap and no directory is given."""
+        """Keep features; False where they do not fit under the cap and no directory is given.
+
+        Raises:
+            InputError: The directory cannot be written to.
+        """
         stored = {name: value.detach().to("cpu", copy=True) for name, value in features.items()}
         fits = self._keep(key, stored)
         return self._to_disk(key, stored) or fits
@@ -75,25 +87,37 @@ class FeatureCache:
     def _from_disk(self, key: Key) -> dict[str, Tensor] | None:
         if self.directory is None or not self._file(self.directory, key).is_file():
             return None
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(self._file(self.directory, key))
+        file = self._file(self.directory, key)
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise InputError(f"{file} is damaged", str(error), "delete it; its features are made again") from error
 
     def _to_disk(self, key: Key, stored: dict[str, Tensor]) -> bool:
         if self.directory is None:
             return False
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        self.directory.mkdir(parents=True, exist_ok=True)
         file = self._file(self.directory, key)
         # Written whole or not at all, also where several processes, on several machines, fill one folder.
         unfinished = file.with_suffix(f".{uuid4().hex}")
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
             save_file({name: value.contiguous() for name, value in stored.items()}, unfinished)
             unfinished.replace(file)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"features cannot be written to {self.directory}",
+                str(error),
+                "make room there, or use another directory",
+            ) from error
+        finally:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
         return True
 
     def clear(self) -> None:
