@@ -77,3 +77,19 @@ def test_nothing_is_kept_afterwards(make_task):
     weights = sum(value.numel() * value.element_size() for value in lvlm.model.parameters())
     assert alive.peak > 0.01 * weights
     assert alive.now < 0.01 * weights
+
+
+def test_images_too_are_looked_at_in_smaller_batches_when_memory_runs_out(make_task, monkeypatch):
+    lvlm, task, sizes = LVLM.wrap(*tiny.build("llava")), make_task(n_images=9), []
+    expected = posteriors(lvlm, task).crossed
+    look = type(lvlm.adapter).look
+
+    def crowded(self, pixels):
+        sizes.append(len(pixels))
+        if sizes[-1] > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return look(self, pixels)
+
+    monkeypatch.setattr(type(lvlm.adapter), "look", crowded)
+    torch.testing.assert_close(posteriors(lvlm, task).crossed, expected, atol=1e-5, rtol=0)
+    assert sizes == [9, 9, 8, 4, 4, 1]

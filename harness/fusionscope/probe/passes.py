@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,23 +22,28 @@ from fusionscope.lvlm.prompt import common_prefix
 from fusionscope.probe.memory import HEAD_ELEMENTS, out_of_memory
 from fusionscope.probe.scoring import Rows
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with the number of sequences done and their total."""
 
 
 @dataclass(kw_only=True)
 class Budget:
-    """How many sequences run at once; out of memory halves it, down to one.
+    """How many sequences or images run at once; out of memory halves it, down to one.
 
     Args:
-        rows: Sequences per pass.
+        rows: How many per pass.
         alone: False where the weights are sharded: then a rank cannot try again by itself.
+        of: What they are.
+        smaller: What a user can do where a rank cannot.
     """
 
     rows: int
     alone: bool = True
+    of: str = "sequence"
+    smaller: str = "give batch_size= a smaller number"
 
-    def attempt(self, work: Callable[[int], Tensor]) -> Tensor | None:
+    def attempt(self, work: Callable[[int], T]) -> T | None:
         """The result of ``work(rows)``, or None after running out of memory and halving."""
         try:
             return work(self.rows)
@@ -47,13 +52,13 @@ class Budget:
                 raise
             if not self.alone:
                 raise InputError(
-                    f"out of memory with {self.rows} sequences at a time",
+                    f"out of memory with {self.rows} {self.of}s at a time",
                     "the other ranks are in the same pass, so that this one cannot try a smaller batch",
-                    "give batch_size= a smaller number",
+                    self.smaller,
                 ) from error
             if self.rows == 1:
                 raise InputError(
-                    "out of memory with one sequence at a time",
+                    f"out of memory with one {self.of} at a time",
                     f"the model leaves no room for a single pass ({error})",
                     "free memory, probe fewer layers at once, or load the model with device_map='auto'",
                 ) from error

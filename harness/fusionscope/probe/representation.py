@@ -9,6 +9,7 @@ Shapes: N pairs, S positions, D width, K candidates, L layers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from fusionscope.probe.passes import Passes, expanded
 from fusionscope.probe.placement import on_device
 from fusionscope.probe.scoring import Rows
 from fusionscope.probe.session import Settings, chosen_pairs, features_of, passes_for, rows_of
+
+_Parts = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ def representation_pid(
         layers: As in `probe`.
         components: Principal components kept of each source.
         max_pairs: Use at most so many pairs, drawn by the seed.
-        batch_size: Sequences per pass.
+        batch_size: Sequences per pass; found automatically by default. Out of memory halves it either way.
         seed: Of the draw.
 
     Raises:
@@ -82,8 +85,7 @@ def representation_pid(
         pairs, _ = chosen_pairs(task, settings, seed)
         wanted = sorted({*numbers, lvlm.n_layers})
         passes = passes_for(lvlm, wanted, images, rows, settings, task.name)
-        width = max(1, passes.budget.rows)
-        parts = [_pooled(passes, rows, images, pairs[i : i + width]) for i in range(0, len(pairs), width)]
+        parts = _all_pooled(passes, rows, images, pairs)
     vision, language = (torch.cat([part[i] for part in parts], dim=1) for i in (0, 1))
     decision = torch.cat([part[2] for part in parts])
     target = (decision - decision.mean(-1, keepdim=True))[:, :-1]
@@ -98,9 +100,20 @@ def representation_pid(
     ]
 
 
-def _pooled(
-    passes: Passes, rows: Rows, images: Sequence[dict[str, Tensor]], pairs: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _all_pooled(passes: Passes, rows: Rows, images: Sequence[dict[str, Tensor]], pairs: Tensor) -> list[_Parts]:
+    """What `_pooled` gives of all pairs, in batches that fit."""
+    parts: list[_Parts] = []
+    done = 0
+    while done < len(pairs):
+        some = pairs[done : done + passes.budget.rows]
+        part = passes.budget.attempt(partial(_pooled, passes, rows, images, some))
+        if part is not None:
+            parts.append(part)
+            done += len(some)
+    return parts
+
+
+def _pooled(passes: Passes, rows: Rows, images: Sequence[dict[str, Tensor]], pairs: Tensor, _at_once: int) -> _Parts:
     """Mean states of image and of text [L, N, D], and log-probabilities of the candidates at the last layer [N, K]."""
     lvlm, cells = passes.lvlm, pairs.tolist()
     tokens = [lvlm.adapter.expand(images[a]) for a, _ in cells]

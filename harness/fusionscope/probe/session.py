@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,6 +18,7 @@ from fusionscope.probe.memory import automatic_rows
 from fusionscope.probe.passes import Budget, Passes, Progress
 from fusionscope.probe.scoring import Rows, Scoring, build_rows
 
+IMAGES_AT_ONCE = 32
 Mask = Literal["noise", "mean", "remove", "other"]
 
 
@@ -99,9 +101,14 @@ def rows_of(lvlm: LVLM, questions: Sequence[Question], scoring: Scoring) -> Rows
 
 
 def features_of(lvlm: LVLM, task: HeldOutTask, settings: Settings) -> list[Features]:
-    """Embeddings of the task's images."""
+    """Embeddings of the task's images, fewer at a time where memory runs out."""
     keys = [f"{task.name}/{name}" for name in task.image_ids]
-    return lvlm.look(task.images, keys, settings.feature_cache)
+    smaller = "free memory, or let the processor make the images smaller"
+    budget = Budget(rows=IMAGES_AT_ONCE, alone=not is_sharded(lvlm.model), of="image", smaller=smaller)
+    while True:
+        found = budget.attempt(partial(lvlm.look, task.images, keys, settings.feature_cache))
+        if found is not None:
+            return found
 
 
 def passes_for(
