@@ -140,6 +140,18 @@ def test_live_and_post_hoc_records_agree(run: Path, swept: list[Record]) -> None
     assert len(synergies) == 3  # the last of one stage is the first of the next; all others differ
 
 
+def test_the_last_checkpoint_has_the_step_that_it_holds(run: Path, tmp_path: Path) -> None:
+    folder = run / "2_lora" / "checkpoints"
+    (last,) = find_checkpoints([str(folder / "last.ckpt")])
+    assert (last.step, last.stage_step) == (8, 4)
+    every = find_checkpoints([str(folder / "*.ckpt")])
+    assert [Path(one.path).name for one in every] == ["step=00000000.ckpt", "step=00000004.ckpt"]  # the last is one
+    torn = tmp_path / "last.ckpt"
+    torn.write_bytes((folder / "last.ckpt").read_bytes()[:5000])
+    with pytest.raises(DataError, match="cannot be read"):
+        find_checkpoints([str(torn)])
+
+
 def test_the_base_is_loaded_once_a_stage(run: Path) -> None:
     models = Models()
     for checkpoint in find_checkpoints([str(run)]):

@@ -5,13 +5,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
-from fusionscope.errors import ConfigError
+from fusionscope.errors import ConfigError, DataError
 from fusionscope.records import Journey
 from fusionscope.study.settings import read_yaml
 
 Kind = Literal["stage", "model", "adapter"]
+LAST = "last.ckpt"
+"""To resume from: the weights of the same folder's checkpoint of that step, and the optimizer's state."""
 _STEP = re.compile(r"(?:step=|checkpoint-|step[-_]?)(\d+)$")
 
 
@@ -64,12 +67,14 @@ def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
 
     Raises:
         ConfigError: A source that is none of these, or two checkpoints whose records could not be told apart.
+        DataError: A ``.ckpt`` file that cannot be read.
     """
     found = [one for source in sources for one in _named(source)]
     places: dict[tuple[str, int, str], Checkpoint] = {}
-    for one in found:
+    for one in sorted(found, key=lambda one: Path(one.path).name == LAST):
         other = places.setdefault((one.run, one.step, one.stage), one)
-        if other.path != one.path:
+        same = Path(one.path).name == LAST and Path(one.path).parent == Path(other.path).parent
+        if other.path != one.path and not same:
             raise ConfigError(
                 f"{other.path} and {one.path} are both step {one.step} of {one.run!r}",
                 "records of one run and step could not be told apart",
@@ -144,7 +149,7 @@ def _stage_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         raise ConfigError(f"{path} does not exist", "a .ckpt is a checkpoint of one of our stages", "correct the path")
     match = _STEP.search(path.stem)
-    step = int(match[1]) if match else 0
+    step = int(match[1]) if match else _steps_in(path)
     folder = path.resolve().parent.parent
     config = folder / "config.yaml" if (folder / "config.yaml").is_file() else None
     journey = Journey.find(folder.parent)
@@ -165,6 +170,24 @@ def _stage_checkpoint(path: Path) -> Checkpoint:
         config=config,
         base=base if base and base.is_dir() else None,
     )
+
+
+def _steps_in(path: Path) -> int:
+    """The optimizer steps that a checkpoint says it was saved after; its name (``last.ckpt``) does not."""
+    import torch
+
+    tag = path / "latest"  # DeepSpeed's, in its directory
+    if path.is_dir() and not tag.is_file():
+        return 0
+    file = path / tag.read_text().strip() / "mp_rank_00_model_states.pt" if path.is_dir() else path
+    try:
+        return int(torch.load(file, map_location="cpu", weights_only=True, mmap=True).get("global_step", 0))
+    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise DataError(
+            f"{file} cannot be read: {str(error).splitlines()[0]}",
+            "it is no checkpoint, or was not written to its end",
+            "name another",
+        ) from error
 
 
 def read_config(config: Path | None) -> dict[str, Any]:
