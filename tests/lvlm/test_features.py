@@ -55,3 +55,8 @@ def test_a_damaged_file_is_named(tmp_path):
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(InputError, match=rf"{file.name} is damaged[\s\S]*delete it"):
         FeatureCache(directory=tmp_path).get(("w", "a"))
+
+
+def test_no_graph_of_the_tower_is_kept():
+    """It would be there for every picture until the last one is let go."""
+    assert not LVLM.wrap(*tiny.build("llava")).look(PICTURES)[0]["embeddings"].requires_grad

@@ -142,6 +142,7 @@ class LVLM:
         """Tokens of a user's turn and of the candidates that may follow it."""
         return self.adapter.chat.prompt(text, candidates)
 
+    @torch.no_grad()
     def look(
         self,
         images: Sequence[Any],
@@ -150,6 +151,8 @@ class LVLM:
         at_once: int = 32,
     ) -> list[Features]:
         """Images to embeddings in the language model's space, kept on the CPU: only a batch's go to its device.
+
+        Nothing of the towers' graph is kept: for gradients use the adapter's `look` and `project`.
 
         Args:
             images: A sequence of PIL images; only those that the cache lacks are opened.
