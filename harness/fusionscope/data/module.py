@@ -203,8 +203,10 @@ class LlavaDataModule(L.LightningDataModule):
 
     def _words_learn_nothing(self) -> bool:
         """Whether the stage freezes the language model: a batch of texts alone has no gradient then."""
-        parts = getattr(getattr(self.trainer, "lightning_module", None), "parts", None)
-        return parts is not None and parts["language_model"].tune == "frozen"
+        lvlm = self._lvlm()
+        return lvlm is not None and not any(
+            parameter.requires_grad for layer in lvlm.adapter.layers for parameter in layer.parameters()
+        )
 
 
 def _tell(messages: Sequence[str], known: list[str], what: str, setting: str, allowed: int) -> None:
