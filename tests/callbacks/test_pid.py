@@ -66,6 +66,14 @@ def test_every_checkpoint_is_probed_once_whoever_saves_it(fit, callback, tmp_pat
     assert steps(tmp_path) == saved
 
 
+def test_a_checkpoint_saved_when_training_ends_is_probed_too(fit, callback, tmp_path):
+    """Checkpoint callbacks run last: the checkpoint of the end is saved when every other callback was told of it."""
+    schedule = Schedule(at_checkpoints=True, at_start=False, at_end=False)
+    saver = ScheduledCheckpoint(Schedule(every_n_steps=5, at_start=False))
+    fit([callback(schedule=schedule), saver], enable_checkpointing=True)
+    assert steps(tmp_path) == [5, 8]
+
+
 def test_a_journey_gives_stage_and_offset(fit, callback, tmp_path):
     stages = (Stage(name="0_a"), Stage(name="1_b"))
     Journey(directory=tmp_path, recipe="x", digest="d", seed=None, stages=stages).start("0_a").finish("0_a", 100).start(

@@ -99,6 +99,7 @@ class PIDCallback(Callback):
         self._resumed = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._pending = False
         if self.schedule.at_checkpoints:
             _check_savers(trainer)
         lvlm = _find_lvlm(pl_module, self.model, self.processor)
@@ -137,6 +138,11 @@ class PIDCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._pending or self.schedule.at_end:
+            self._probe(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Checkpoint callbacks run last, and so does what they save when training ends.
+        if self._pending:
             self._probe(trainer)
         rank_zero_info(f"PIDCallback: {self.monitor.finish(trainer.global_step)}")
 
