@@ -37,3 +37,13 @@ def test_learned_prompts_are_refused():
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, **settings)
     with pytest.raises(InputError, match=r"PROMPT_TUNING[\s\S]*would see the base model[\s\S]*get_base_model"):
         LVLM.wrap(peft.get_peft_model(model, config), processor)
+
+
+def test_the_model_inside_ddp_is_found(tmp_path):
+    model, processor = tiny.build("llava")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert LVLM.wrap(wrapped, processor).adapter.model is model

@@ -14,14 +14,15 @@ Key = tuple[str, str]
 
 
 class FeatureCache:
-    """Features of images by (weights fingerprint, image), on the CPU up to a number of bytes, and on disk if asked.
+    """Features of images by (hash of weights and processing, image), on the CPU up to a size, and on disk if asked.
 
     When it is full, features of other weights than the present ones leave; features of the present weights are
     never thrown out for one another, since a probe visits all images in the same order every time.
 
     Args:
         max_bytes: The cap on the tensors in memory.
-        directory: Where features are kept as well, for later processes and for what does not fit into memory.
+        directory: Where features are kept as well, for later processes and for what does not fit into memory. Pictures
+            are told apart by their keys alone (a task's name and the picture's id): another directory for others.
 
     Example:
         >>> import torch

@@ -25,7 +25,7 @@ class LVLM:
     by somebody else at the same time. `model` may be assigned anew (after peft wrapped it, say).
 
     Args:
-        model: The model, as transformers' AutoModelForImageTextToText builds it; wrapped by peft or compiled or not.
+        model: The model, as AutoModelForImageTextToText builds it; wrapped by peft or DDP or compiled or not.
         processor: Anything with ``tokenizer`` and ``image_processor``, and with ``chat_template`` unless the tokenizer
             has one.
 
@@ -231,8 +231,10 @@ def repeat_cache(cache: Any, repeats: int) -> Any:
 
 
 def _bare(model: nn.Module) -> nn.Module:
-    """The Hugging Face model inside what torch.compile and peft put around it."""
+    """The Hugging Face model inside what torch.compile, DDP and peft put around it."""
     model = getattr(model, "_orig_mod", model)
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = getattr(model.module, "_orig_mod", model.module)
     method: Any = getattr(model, "active_peft_config", None)
     if getattr(method, "is_prompt_learning", False):
         raise InputError(
