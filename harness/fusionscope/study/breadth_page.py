@@ -15,7 +15,7 @@ from fusionscope.study.figures import CARD
 from fusionscope.study.methods import SOURCES, sentences
 from fusionscope.study.profile import Profile, comparisons, rows_of, without_records
 from fusionscope.study.series import SHORT
-from fusionscope.study.theme import COLOURS, EXTRA, INK, MUTED, SHAPES, inline_svg, style
+from fusionscope.study.theme import COLOURS, EXTRA, INK, MUTED, inline_svg, shape, style
 
 NARROWEST = 0.02
 """Bits that an axis spans at least: less than that is no difference to look at."""
@@ -55,7 +55,7 @@ def draw_scatter(axes: Any, own: Sequence[Row], atom: str) -> None:
         y = np.array([row.value("accuracy") for row in members])
         lower, upper = np.array([row.record.interval(atom) for row in members]).T
         colour = EXTRA[i % len(EXTRA)]
-        axes.plot(x, y, label=family, color=colour, marker=_shape(i), markersize=5.5, linewidth=0.8, alpha=0.9)
+        axes.plot(x, y, label=family, color=colour, marker=shape(i), markersize=5.5, linewidth=0.8, alpha=0.9)
         axes.hlines(y, lower, upper, color=colour, linewidth=0.8, alpha=0.9)
     axes.set_xlabel(f"{SHORT[atom]} (bits)")
     axes.set_ylabel("accuracy")
@@ -77,7 +77,7 @@ def families_card(rows: Sequence[Row]) -> Figure:
         axes.axvline(0, color=MUTED, linewidth=0.8)
         for i, found in enumerate(family_strategies(rows)):
             axes.plot(
-                found.synergy, found.language, marker=_shape(i), markersize=8, color=EXTRA[i % len(EXTRA)],
+                found.synergy, found.language, marker=shape(i), markersize=8, color=EXTRA[i % len(EXTRA)],
                 linestyle="",
             )  # fmt: skip
             axes.annotate(found.name, (found.synergy, found.language), (6, 4), textcoords="offset points", fontsize=7.5)
@@ -186,11 +186,6 @@ def _diagnostics(rows: Sequence[Row]) -> tables.Rows:
 
 def _rho(value: float) -> str:
     return "undefined" if np.isnan(value) else f"{value:.2f}"
-
-
-def _shape(i: int) -> str:
-    """Families beyond the colours get another symbol of the same colour."""
-    return SHAPES[(i // len(EXTRA) + i) % len(SHAPES)]
 
 
 def where(directory: Path) -> list[str]:

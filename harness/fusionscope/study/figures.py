@@ -11,7 +11,7 @@ from fusionscope.records import ATOMS, Journey, Record
 from fusionscope.records.heatmap import TITLES, draw_grid
 from fusionscope.study.onset import Onset, onset
 from fusionscope.study.series import SHORT, by_series, last_layer, title
-from fusionscope.study.theme import BAND, COLOURS, EXTRA, INK, MARKERS, MUTED, SHAPES, style
+from fusionscope.study.theme import BAND, COLOURS, EXTRA, INK, MARKERS, MUTED, shape, style
 
 CARD = 4.6
 """Width in inches of one panel of the page."""
@@ -135,14 +135,15 @@ def diagnostics_figure(records: Sequence[Record]) -> Figure:
     """A panel a diagnostic, a curve a series, over optimizer steps."""
     groups = by_series(last_layer(records))
     with style():
-        figure = Figure(figsize=(2 * CARD, 4.6), layout="constrained")
+        legend_rows = -(-len(groups) // 3)
+        figure = Figure(figsize=(2 * CARD, 4.2 + 0.17 * legend_rows), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True)
         for axes, name in zip(panels.flat, _SPANS, strict=True):
             for i, (series, own) in enumerate(groups.items()):
                 values = [record.diagnostics.get(name, np.nan) for record in own]
                 axes.plot(
                     [record.step for record in own], values, label=title(series, list(groups)), linewidth=1.2,
-                    color=EXTRA[i % len(EXTRA)], marker=SHAPES[i % len(SHAPES)], markersize=3,
+                    color=EXTRA[i % len(EXTRA)], marker=shape(i), markersize=3,
                 )  # fmt: skip
             axes.set_title(name.replace("_", " ") + (" (bits)" if name == "sum_rule_residual" else ""), loc="left")
             axes.grid(axis="y")

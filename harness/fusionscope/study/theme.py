@@ -23,6 +23,16 @@ SYMBOLS = {"redundancy": "■", "unique_vision": "▲", "unique_language": "▼"
 EXTRA = ("#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#009e73", "#56b4e9", "#8a8a8a", "#b8a800")
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+
+def shape(i: int) -> str:
+    """The symbol beside the i-th of the `EXTRA` colours: beyond these each colour gets another symbol.
+
+    >>> len({(EXTRA[i % len(EXTRA)], shape(i)) for i in range(64)})
+    64
+    """
+    return SHAPES[(i // len(EXTRA) + i) % len(SHAPES)]
+
+
 # Colours with a meaning: in a page they become CSS variables, which follow the reader's light or dark setting.
 INK, MUTED, GRID, BAND = "#1b1c1d", "#5b5c5d", "#d3d4d5", "#e9eaeb"
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", BAND: "var(--band)"}
