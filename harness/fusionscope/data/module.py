@@ -44,7 +44,7 @@ class LlavaDataModule(L.LightningDataModule):
         bad_images: So many pictures may be unreadable, on each process; each is named in a warning and its sample
             skipped.
         bad_samples: The same for samples that cannot be learnt from, such as those whose first answer begins after
-            ``max_length`` (LLaVA's mixture has conversations that begin with a long text).
+            ``max_length``, as after a long text that a conversation begins with.
         num_workers: Worker processes that prepare batches.
         model: Whose processor to use, directory or hub name; the stage's model by default.
     """

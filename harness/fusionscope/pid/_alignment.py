@@ -53,7 +53,7 @@ def initial_parameters(
     parameters = []
     for fan_in, fan_out in pairwise(sizes):
         for rows in (fan_in, 1):
-            draws = [torch.rand(rows, fan_out, generator=generator) for generator in generators]
+            draws = [torch.rand(rows, fan_out, generator=generator, dtype=torch.float32) for generator in generators]
             start = (2 * torch.stack(draws) - 1) / math.sqrt(fan_in)
             start = start.to(like).expand(n_layers, -1, -1, -1).contiguous()
             parameters.append(start.requires_grad_())

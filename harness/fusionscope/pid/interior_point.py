@@ -131,7 +131,7 @@ def start(p1_nKA: Tensor, p2_nKB: Tensor) -> _Batch:
         p2_nKB=p2_nKB,
         centre_nKBA=q / _per_problem(q.sum((1, 2, 3))),
         q_nKBA=q,
-        z_nKBA=_START_MULTIPLIER * support,
+        z_nKBA=_START_MULTIPLIER * support.double(),
         f_nKA=torch.zeros_like(p1_nKA),
         g_nKB=torch.zeros_like(p2_nKB),
         gap_n=torch.full_like(q[:, 0, 0, 0], torch.inf),

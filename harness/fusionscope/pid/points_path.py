@@ -24,6 +24,7 @@ from fusionscope.pid.points_system import MOST_ROUNDS, Cells, Iterate, PointsSys
 
 _START = 1.0  # nats: the first mu
 _SHRINK = 0.3
+_SLOW = 0.8  # after short steps
 _TO_BOUNDARY = 0.95
 _MOST_STEPS = 60
 _STRIDE = 3  # steps between two questions to a device of its own
@@ -149,7 +150,8 @@ class _Path:
             slack_LAB=at.slack_LAB + primal * dslack,
         )
         gap_L = (moved.w_LAB * moved.slack_LAB).sum((1, 2))
-        shrink_L = torch.where(torch.minimum(primal, dual) > 0.2, _SHRINK, 0.8)[:, 0, 0]
+        is_short_L = (torch.minimum(primal, dual) <= 0.2).to(gap_L)[:, 0, 0]
+        shrink_L = _SHRINK + (_SLOW - _SHRINK) * is_short_L
         return moved, (shrink_L * gap_L).clamp(min=self.aim), gap_L, taken_L
 
 
