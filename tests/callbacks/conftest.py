@@ -5,7 +5,9 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from fusionscope.callbacks import PIDCallback
 from fusionscope.data import load_task
+from fusionscope.records import RecordFile
 from fusionscope.sandbox.model import write
 
 
@@ -59,3 +61,25 @@ def fit(tiny_llava, task, tmp_path):
 
     run.processor = processor
     return run
+
+
+@pytest.fixture
+def callback(task, fit):
+    """``callback(**settings)``: a PIDCallback for the module that ``fit`` trains."""
+
+    def make(**settings):
+        settings = {"model": "net.vlm", "processor": fit.processor, "progress": False} | settings
+        return PIDCallback([task], **settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def steps():
+    """``steps(directory)``: of the last layer's records, one for each probe of a task."""
+
+    def read(directory) -> list[int]:
+        records = RecordFile(directory / "records.jsonl").read()
+        return [record.step for record in records if record.layer == record.n_layers]
+
+    return read

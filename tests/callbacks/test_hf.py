@@ -41,11 +41,7 @@ def losses(trainer) -> list[float]:
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
-def steps(folder) -> list[int]:
-    return [r.step for r in RecordFile(folder / "records.jsonl").read() if r.layer == r.n_layers]
-
-
-def test_training_is_bit_identical_and_probed_on_schedule(train, task, tmp_path, caplog):
+def test_training_is_bit_identical_and_probed_on_schedule(train, task, tmp_path, caplog, steps):
     bare = train()
     with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
         probed = train([PIDTrainerCallback([task], schedule=Schedule(every_n_steps=3), progress=False)])
@@ -58,7 +54,7 @@ def test_training_is_bit_identical_and_probed_on_schedule(train, task, tmp_path,
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))
 
 
-def test_checkpoints_are_probed_and_a_resumed_run_goes_on(train, task, tmp_path):
+def test_checkpoints_are_probed_and_a_resumed_run_goes_on(train, task, tmp_path, steps):
     schedule = Schedule(at_checkpoints=True, at_start=False)
     saving = {"save_strategy": "steps", "save_steps": 3}
     train([PIDTrainerCallback([task], schedule=schedule, progress=False)], max_steps=3, **saving)
@@ -91,7 +87,7 @@ def test_the_last_step_is_probed_before_the_best_weights_are_loaded(train, task,
     assert last_synergies(tmp_path / "best") == expected != []
 
 
-def test_best_weights_never_stand_as_those_of_the_step_that_stopped_early(train, task, tmp_path, other_weights):
+def test_best_weights_never_stand_as_those_of_the_step_that_stopped_early(train, task, tmp_path, other_weights, steps):
     class Stop(TrainerCallback):
         def on_evaluate(self, args, state, control, **given):
             control.should_training_stop = True

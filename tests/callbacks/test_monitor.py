@@ -12,20 +12,6 @@ from fusionscope.lvlm import FeatureCache
 from fusionscope.records import RecordFile
 
 
-def steps(directory) -> list[int]:
-    records = RecordFile(directory / "records.jsonl").read()
-    return [record.step for record in records if record.layer == record.n_layers]
-
-
-@pytest.fixture
-def callback(task, fit):
-    def make(**settings):
-        settings = {"model": "net.vlm", "processor": fit.processor, "progress": False} | settings
-        return PIDCallback([task], **settings)
-
-    return make
-
-
 def test_a_feature_cache_can_be_given(fit, callback, task):
     cache = FeatureCache()
     fit([callback(schedule=Schedule(every_n_steps=8), probe_settings={"feature_cache": cache})])
@@ -38,7 +24,7 @@ def test_a_wrong_probe_setting_is_named_before_training(callback, settings):
         callback(probe_settings=settings)
 
 
-def test_a_callback_that_served_one_run_serves_the_next(fit, callback, tmp_path):
+def test_a_callback_that_served_one_run_serves_the_next(fit, callback, tmp_path, steps):
     pid = callback(schedule=Schedule(every_n_steps=8, at_start=False))
     for run in ("first", "second"):
         fit([pid], directory=tmp_path / run)

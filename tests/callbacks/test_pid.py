@@ -13,20 +13,6 @@ from fusionscope.records import ATOMS, Journey, RecordFile, Stage
 OFF = Schedule(every_n_steps=10**6, at_start=False, at_end=False)
 
 
-@pytest.fixture
-def callback(task, fit):
-    def make(**settings):
-        settings = {"model": "net.vlm", "processor": fit.processor, "progress": False} | settings
-        return PIDCallback([task], **settings)
-
-    return make
-
-
-def steps(directory) -> list[int]:
-    records = RecordFile(directory / "records.jsonl").read()
-    return [record.step for record in records if record.layer == record.n_layers]
-
-
 def test_training_is_bit_identical_with_and_without(fit, callback):
     bare, _ = fit()
     probed, _ = fit([callback(schedule=Schedule(every_n_steps=1))])
@@ -45,7 +31,7 @@ def test_the_model_is_left_as_found(fit, callback):
     assert hooks[0] == hooks[1]
 
 
-def test_probes_come_on_schedule_for_every_layer(fit, callback, tmp_path):
+def test_probes_come_on_schedule_for_every_layer(fit, callback, tmp_path, steps):
     fit([callback(schedule=Schedule(every_n_steps=3, log_spaced=2.0))])
     assert steps(tmp_path) == [0, 1, 2, 3, 6, 8]
     records = RecordFile(tmp_path / "records.jsonl").read()
@@ -53,12 +39,12 @@ def test_probes_come_on_schedule_for_every_layer(fit, callback, tmp_path):
     assert all(abs(sum(record.atoms.values()) - record.total) < 1e-6 for record in records)
 
 
-def test_the_axis_counts_optimizer_steps_not_batches(fit, callback, tmp_path):
+def test_the_axis_counts_optimizer_steps_not_batches(fit, callback, tmp_path, steps):
     fit([callback(schedule=Schedule(every_n_steps=1))], accumulate_grad_batches=4)
     assert steps(tmp_path) == [0, 1, 2]
 
 
-def test_every_checkpoint_is_probed_once_whoever_saves_it(fit, callback, tmp_path):
+def test_every_checkpoint_is_probed_once_whoever_saves_it(fit, callback, tmp_path, steps):
     schedule = Schedule(at_checkpoints=True, at_start=False, at_end=False)
     saver = ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=3, save_top_k=-1, save_last=True)
     fit([callback(schedule=schedule), saver], enable_checkpointing=True)
@@ -66,7 +52,7 @@ def test_every_checkpoint_is_probed_once_whoever_saves_it(fit, callback, tmp_pat
     assert steps(tmp_path) == saved
 
 
-def test_a_checkpoint_saved_when_training_ends_is_probed_too(fit, callback, tmp_path):
+def test_a_checkpoint_saved_when_training_ends_is_probed_too(fit, callback, tmp_path, steps):
     """Checkpoint callbacks run last: the checkpoint of the end is saved when every other callback was told of it."""
     schedule = Schedule(at_checkpoints=True, at_start=False, at_end=False)
     saver = ScheduledCheckpoint(Schedule(every_n_steps=5, at_start=False))
@@ -74,7 +60,7 @@ def test_a_checkpoint_saved_when_training_ends_is_probed_too(fit, callback, tmp_
     assert steps(tmp_path) == [5, 8]
 
 
-def test_a_journey_gives_stage_and_offset(fit, callback, tmp_path):
+def test_a_journey_gives_stage_and_offset(fit, callback, tmp_path, steps):
     stages = (Stage(name="0_a"), Stage(name="1_b"))
     Journey(directory=tmp_path, recipe="x", digest="d", seed=None, stages=stages).start("0_a").finish("0_a", 100).start(
         "1_b"
@@ -85,7 +71,7 @@ def test_a_journey_gives_stage_and_offset(fit, callback, tmp_path):
     assert {(record.stage, record.step - record.stage_step) for record in records} == {("1_b", 100)}
 
 
-def test_a_resumed_run_goes_on_with_its_curves(fit, callback, tmp_path):
+def test_a_resumed_run_goes_on_with_its_curves(fit, callback, tmp_path, steps):
     schedule = Schedule(every_n_steps=2)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     fit([callback(schedule=schedule), ScheduledCheckpoint(OFF)], directory=whole, enable_checkpointing=True)

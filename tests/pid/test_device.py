@@ -91,3 +91,29 @@ def test_nothing_is_called_that_deterministic_algorithms_refuse_on_a_gpu():
         GaussianPID().estimate(*torch.randn(3, 50, 2, generator=g, dtype=torch.float64))
     assert {"sort", "linalg_cholesky_ex", "linalg_inv_ex"} <= calls.names
     assert not calls.names & REFUSED
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_default_dtype_changes_nothing(dtype):
+    """A trainer's ``bf16-true`` sets one, and probes run under it."""
+    g = torch.Generator().manual_seed(0)
+    grid = torch.softmax(torch.randn(2, 8, 9, 3, generator=g, dtype=torch.float64), -1)
+    few, many = grid[:, :, 0].expand(3, -1, -1, -1), grid.flatten(1, 2).expand(3, -1, -1, -1)
+
+    def results():
+        yield pid_crossed(grid, standard_errors=True)
+        yield pid_from_posteriors(*few, standard_errors=True)
+        yield pid_from_posteriors(*many, standard_errors=True)
+        yield pid_from_posteriors(*torch.softmax(5 * grid.flatten(1, 2), -1)[None].expand(3, -1, -1, -1))
+
+    expected = list(results())
+    own = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = list(results())
+    finally:
+        torch.set_default_dtype(own)
+    for one, other in zip(expected, found, strict=True):
+        for name, bits in {**one.atoms(), **one.standard_errors, **one.diagnostics}.items():
+            now = {**other.atoms(), **other.standard_errors, **other.diagnostics}[name]
+            assert torch.equal(bits, now), name

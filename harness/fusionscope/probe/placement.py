@@ -1,8 +1,7 @@
 """Where numbers are crunched that belong to no pass of the model: on the model's device, where that has room."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -16,8 +15,8 @@ T = TypeVar("T")
 def on_device(device: torch.device | str, what: str, work: Callable[..., T], *tensors: Tensor) -> T:
     """What ``work`` makes of tensors that were moved to a device.
 
-    It needs float64, hence the CPU instead of ``"mps"``, which has none; a trainer's precision (default dtype bfloat16,
-    say) does not reach it. Where the device has no room left beside the model, that is said and the CPU does the work.
+    It needs float64, hence the CPU instead of ``"mps"``, which has none. Where the device has no room left beside the
+    model, that is said and the CPU does the work.
 
     Args:
         device: The model's.
@@ -28,8 +27,7 @@ def on_device(device: torch.device | str, what: str, work: Callable[..., T], *te
     device = torch.device(device)
     if device.type != "mps":
         try:
-            with _in_float64():
-                return work(*(x.to(device) for x in tensors))
+            return work(*(x.to(device) for x in tensors))
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -39,15 +37,4 @@ def on_device(device: torch.device | str, what: str, work: Callable[..., T], *te
                 RuntimeWarning,
                 stacklevel=2,
             )
-    with _in_float64():
-        return work(*(x.cpu() for x in tensors))
-
-
-@contextmanager
-def _in_float64() -> Iterator[None]:
-    own = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(own)
+    return work(*(x.cpu() for x in tensors))
