@@ -1,3 +1,125 @@
-"""Scripts of processes of their own, which register a device: not to be imported by the tests."""
+"""Synthetic runs: what the sandbox's curves look like, with noise of the standard errors."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusionscope.records import Journey, Record, Stage
+
+TASKS = ("synergy", "knowledge", "vision", "redundant")
+_STEPS = {"1_align": (0, 1, 2, 4, 8, 16, 32, 64, 100), "2_tune": (0, 1, 2, 4, 8, 16, 32, 50, 100, 150, 200)}
+_OFFSET = {"1_align": 0, "2_tune": 100}
+
+
+def one_record(**changes: Any) -> Record:
+    settings: dict[str, Any] = {
+        "run": "run", "step": 0, "stage": "1_align", "stage_step": 0, "task": "sandbox/synergy", "design": "crossed",
+        "weights": "uniform", "estimator": "exact", "layer": 4, "n_layers": 4, "redundancy": 0.0, "unique_vision": 0.0,
+        "unique_language": 0.0, "synergy": 0.0, "total": 0.0, "union_lower": 0.0, "union_upper": 0.0, "converged": True,
+        "n": 1152, "n_images": 288, "n_questions": 4, "model": "sandbox", "seconds": 0.5, "tokens": 4000,
+        "accuracy": 0.25, "accuracy_without_image": 0.25, "accuracy_without_text": 0.25,
+        "diagnostics": {
+            "option_mass": 0.99, "fallback_rate": 0.0, "marginal_mismatch": 0.0, "sum_rule_residual": 1e-9
+        },
+        "versions": {"fusionscope": "0.1.0", "torch": "2.13.0"},
+    }  # fmt: skip
+    return Record(**{**settings, **changes})
+
+
+def curve(values: Any, *, error: float = 0.02, **changes: Any) -> list[Record]:
+    """Records of one series and layer, one a value."""
+    return [
+        one_record(step=10 * i, stage_step=10 * i, synergy=float(v), standard_errors={"synergy": error}, **changes)
+        for i, v in enumerate(values)
+    ]
+
+
+def whole_run(*, seed: int = 0, error: float = 0.02, run: str = "demo", learns: bool = True) -> list[Record]:
+    """Two stages, four tasks, two pair weights for the redundant one, layers 0 to 4."""
+    generator = np.random.default_rng(seed)
+    records = []
+    for stage, steps in _STEPS.items():
+        for stage_step in steps:
+            step = _OFFSET[stage] + stage_step
+            for task in TASKS:
+                for weights in ("uniform", "natural") if task == "redundant" else ("uniform",):
+                    for layer in range(5):
+                        records.append(
+                            _point(task, weights, layer, step, stage, stage_step, generator, error, run, learns)
+                        )
+    return records
+
+
+def _point(
+    task: str, weights: str, layer: int, step: int, stage: str, stage_step: int,
+    generator: np.random.Generator, error: float, run: str, learns: bool,
+) -> Record:  # fmt: skip
+    seen = 1 / (1 + np.exp(-(step - 118) / 6)) if learns else 0.0
+    dip = 1 - 0.45 * np.exp(-(((step - 108) / 7) ** 2)) if learns else 1.0
+    late, early = (0, 0, 0.4, 0.9, 1)[layer], (0, 0.05, 0.5, 0.95, 1)[layer]
+    names = {
+        "synergy": "synergy",
+        "knowledge": "unique_language",
+        "vision": "unique_vision",
+        "redundant": "unique_language",
+    }
+    atoms = dict.fromkeys(("redundancy", "unique_vision", "unique_language", "synergy"), 0.0)
+    main = "redundancy" if weights == "natural" else names[task]
+    level = {
+        "synergy": 1.97 * seen * late,
+        "knowledge": 1.97 * dip * early,
+        "vision": 1.9 * seen * early,
+        "redundant": 1.95 * early,
+    }
+    atoms[main] = float(level[task])
+    if task == "synergy":
+        atoms["unique_language"] = 0.3 * (1 - seen) * early
+        atoms["unique_vision"] = 0.12 * seen * (1 - late)
+    noisy = {atom: value + generator.normal(0, error * (0.3 + value / 2)) for atom, value in atoms.items()}
+    total = sum(noisy.values())
+    share = 0.25 + 0.75 * float(level[task]) / 2
+    return one_record(
+        run=run, step=step, stage=stage, stage_step=stage_step, task=f"sandbox/{task}", weights=weights, layer=layer,
+        n_layers=4, total=total, union_lower=total - noisy["synergy"] - 1e-6, union_upper=total - noisy["synergy"],
+        accuracy=share, accuracy_without_image=share if task in ("knowledge", "redundant") else 0.25,
+        accuracy_without_text=share if task == "vision" else 0.25,
+        standard_errors={**{a: error * (0.3 + v / 2) for a, v in atoms.items()}, "total": error / 2},
+        diagnostics={
+            "option_mass": 0.6 + 0.39 * early, "fallback_rate": 0.02 * (1 - early), "marginal_mismatch": 0.0,
+            "sum_rule_residual": 1e-9,
+        },
+        **noisy,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., Record]:
+    return one_record
+
+
+@pytest.fixture(scope="session")
+def make_curve() -> Callable[..., list[Record]]:
+    return curve
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., list[Record]]:
+    return whole_run
+
+
+@pytest.fixture
+def make_journey() -> Callable[..., Journey]:
+    def journey(directory: Any) -> Journey:
+        stages = (
+            Stage(name="1_align", status="done", step_offset=0, steps=100),
+            Stage(name="2_tune", status="done", step_offset=100, steps=200),
+        )
+        return Journey(directory=directory, recipe="sandbox", digest="0", seed=0, stages=stages)
+
+    return journey
+
+
+# Scripts of processes of their own, which register a device: not to be imported by the tests.
 collect_ignore_glob = ["far_device.py", "*/*_run.py"]

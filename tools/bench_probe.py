@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fusionscope.data import HeldOutTask, Question, uniform_weights
 from fusionscope.lvlm import LVLM, tiny
 from fusionscope.probe import probe
-from fusionscope.probe.noise import moments, seed_of
-from fusionscope.probe.passes import expanded
+from fusionscope.probe.designs.noise import moments, seed_of
+from fusionscope.probe.engine.runner import expanded
+from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
 OPTIONS = ("A", "B", "C", "D")
 

@@ -37,10 +37,11 @@ from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
 from fusionscope.callbacks import PIDCallback
-from fusionscope.data import Collator, load_task
+from fusionscope.data import Collator
 from fusionscope.lvlm import LVLM
 from fusionscope.probe import probe
 from fusionscope.stages import PartConfig, VisualInstructionTuning
+from fusionscope.tasks import load_task
 
 RATE = 1e-4
 FULL = PartConfig(tune="full", lr=RATE)

@@ -27,10 +27,10 @@ from fusionscope.pid import (
     pid_from_posteriors,
     subsampling_interval,
 )
-from fusionscope.pid.cells import merge
 from fusionscope.pid.information import information_about_answer
-from fusionscope.pid.points_path import solve_points
 from fusionscope.pid.tilt import tilt
+from fusionscope.pid.union.cells import merge
+from fusionscope.pid.union.points_path import solve_points
 
 LEGEND = (
     "Spread: standard deviation of the estimate over draws. SE: mean standard error. 1.96 SE: coverage of the estimate",

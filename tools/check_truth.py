@@ -19,10 +19,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from fusionscope.records import ATOMS, Record, RecordFile
+from fusionscope.records.onset import onset
 from fusionscope.sandbox import model_pid
-from fusionscope.study import onset
-from fusionscope.study.checkpoints import Checkpoint, find_checkpoints
-from fusionscope.study.models import Models, default_device
+from fusionscope.study.sweep.checkpoints import Checkpoint, find_checkpoints
+from fusionscope.study.sweep.models import Models, default_device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from fusionscope.data import HeldOutTask, load_task
 from fusionscope.lvlm import LVLM
 from fusionscope.probe import probe
 from fusionscope.records import ATOMS, Journey
 from fusionscope.sandbox import model_pid
 from fusionscope.sandbox.tasks import VARIANTS
-from fusionscope.study.figures import design_figure
-from fusionscope.study.theme import save
+from fusionscope.study.report.figures import design_figure
+from fusionscope.study.report.theme import save
+from fusionscope.tasks import HeldOutTask, load_task
 
 Atoms = dict[str, float]
 

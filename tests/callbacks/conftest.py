@@ -6,9 +6,9 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusionscope.callbacks import PIDCallback
-from fusionscope.data import load_task
 from fusionscope.records import RecordFile
 from fusionscope.sandbox.model import write
+from fusionscope.tasks import load_task
 
 
 @pytest.fixture(scope="session")

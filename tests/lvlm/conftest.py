@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fusionscope.data import HeldOutTask, Question, uniform_weights
 from fusionscope.probe import posteriors
+from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
 SIZES = ((40, 48), (64, 32), (40, 48))
 TEXTS = ("Is it red?", "Is the large thing on the left of it a circle?")

@@ -9,7 +9,7 @@ import torch
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, ComposedProcessor, FeatureCache, known_model_types, load_processor, tiny
 from fusionscope.probe import posteriors, probe
-from fusionscope.probe.passes import expanded
+from fusionscope.probe.engine.runner import expanded
 
 ANSWERS = ("yes", "no")
 

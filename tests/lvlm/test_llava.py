@@ -11,7 +11,7 @@ from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lens import LogitLens, option_logits
 from fusionscope.lvlm import LVLM, FeatureCache, known_model_types, tiny, undisturbed
 from fusionscope.lvlm.batch import stack
-from fusionscope.probe.passes import expanded
+from fusionscope.probe.engine.runner import expanded
 
 
 def picture(seed: int) -> Image.Image:

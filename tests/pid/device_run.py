@@ -21,16 +21,15 @@ from fusionscope.pid import (
     bootstrap_crossed,
     confidence_intervals,
     gates,
-    interior_point,
     local_contributions,
     permutation_null,
     pid_crossed,
     pid_from_joint,
     pid_from_posteriors,
-    points_path,
     subsampling_interval,
 )
 from fusionscope.pid.tilt import tilt
+from fusionscope.pid.union import interior_point, points_path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -5,12 +5,12 @@ import torch
 
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.pid import bootstrap_posteriors, pid_from_joint, pid_from_posteriors
-from fusionscope.pid.cells import merge
 from fusionscope.pid.information import information_about_answer
-from fusionscope.pid.interior_point import solve_many_answers
-from fusionscope.pid.points_path import solve_points
 from fusionscope.pid.tilt import tilt
-from fusionscope.pid.union import solve_union_of_points
+from fusionscope.pid.union.cells import merge
+from fusionscope.pid.union.interior_point import solve_many_answers
+from fusionscope.pid.union.points_path import solve_points
+from fusionscope.pid.union.solve import solve_union_of_points
 
 
 def rows(n, k, seed, scale=1.0, leading=()):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fusionscope.data import HeldOutTask, Question, uniform_weights
 from fusionscope.lvlm import LVLM, tiny
+from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
 
 class Noise(Sequence):

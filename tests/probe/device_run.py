@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from fusionscope import pid
-from fusionscope.data import HeldOutTask, Question, uniform_weights
 from fusionscope.lvlm import LVLM, tiny
 from fusionscope.probe import probe
+from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -12,7 +12,7 @@ import sys
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from fusionscope.data import HeldOutTask, Question, uniform_weights
+from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 from fusionscope.lvlm import LVLM, FeatureCache, tiny
 from fusionscope.probe import posteriors
 import numpy as np

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fusionscope.data import Question
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.probe import posteriors
-from fusionscope.probe.interventions import compare, occlude, shuffle_images, shuffle_words
-from fusionscope.probe.rotation import rotated, rotation_posteriors
+from fusionscope.probe.experimental.interventions import compare, occlude, shuffle_images, shuffle_words
+from fusionscope.probe.experimental.rotation import rotated, rotation_posteriors
+from fusionscope.tasks import Question
 
 
 def test_occlusion_covers_the_share_in_the_middle(make_task):

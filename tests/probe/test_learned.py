@@ -6,7 +6,7 @@ import torch
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.pid import pid_from_posteriors
 from fusionscope.probe import posteriors, probe
-from fusionscope.probe.classifier import cross_fit
+from fusionscope.probe.designs.classifier import cross_fit
 
 
 def draw(*shape, seed=0):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from fusionscope.data import Question
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.probe import posteriors
-from fusionscope.probe.noise import moments
+from fusionscope.probe.designs.noise import moments
+from fusionscope.tasks import Question
 
 OPTIONS = "A. cat B. dog C. owl"
 LETTERS = ("A", "B", "C")
@@ -123,7 +123,7 @@ def test_pairs_are_limited_by_the_seed(llava, task):
 
 def test_the_noises_statistics_are_computed_once_for_the_same_weights(llava, task, monkeypatch):
     from fusionscope.lvlm import FeatureCache
-    from fusionscope.probe import masked
+    from fusionscope.probe.designs import masked
 
     counted = []
     monkeypatch.setattr(masked, "moments", lambda embeddings: counted.append(1) or moments(embeddings))

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from fusionscope.lvlm import LVLM, tiny
 from fusionscope.probe import posteriors
-from fusionscope.probe.memory import HEAD_ELEMENTS, row_bytes
+from fusionscope.probe.engine.memory import HEAD_ELEMENTS, row_bytes
 
 
 class Alive(TorchDispatchMode):

@@ -5,7 +5,7 @@ import torch
 
 from fusionscope.errors import InputError
 from fusionscope.probe import posteriors, probe
-from fusionscope.probe.open_ended import normalised, open_ended
+from fusionscope.probe.experimental.open_ended import normalised, open_ended
 
 
 def test_strings_are_grouped():

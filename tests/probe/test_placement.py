@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fusionscope.probe import posteriors, results, to_record
-from fusionscope.probe.memory import out_of_memory
+from fusionscope.probe.engine.memory import out_of_memory
 
 
 @pytest.mark.parametrize("design", ["crossed", "learned", "masked"])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusionscope.data import load_task
 from fusionscope.lvlm import LVLM, tiny
 from fusionscope.probe import probe
+from fusionscope.tasks import load_task
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 pytestmark = [

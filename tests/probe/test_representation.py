@@ -6,7 +6,7 @@ import torch
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, tiny
 from fusionscope.pid import GaussianPID
-from fusionscope.probe.representation import representation_pid
+from fusionscope.probe.experimental.representation import representation_pid
 
 
 def test_it_is_the_gaussian_pid_of_pooled_states(llava, make_task):

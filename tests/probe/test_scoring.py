@@ -7,7 +7,7 @@ import torch
 
 from fusionscope.errors import InputError
 from fusionscope.lvlm import Prompt
-from fusionscope.probe.scoring import build_rows, to_posteriors
+from fusionscope.probe.engine.scoring import build_rows, to_posteriors
 
 
 def test_mass_counts_a_candidate_that_begins_another_once():

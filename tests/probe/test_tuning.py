@@ -6,7 +6,7 @@ import torch
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, tiny
 from fusionscope.probe import posteriors
-from fusionscope.probe.tuning import load_lens, save_lens, train_tuned_lens
+from fusionscope.probe.experimental.tuning import load_lens, save_lens, train_tuned_lens
 
 
 def test_training_brings_early_layers_nearer_to_the_answer(make_task, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fusionscope.probe.result import Posteriors
+from fusionscope.probe.posteriors import Posteriors
 from fusionscope.sandbox import oracle
 from fusionscope.sandbox.tasks import load
 from fusionscope.sandbox.world import scenes

@@ -3,10 +3,10 @@ from collections import Counter
 import pytest
 import torch
 
-from fusionscope.data import load_task
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.sandbox.tasks import VARIANTS, balanced, load
 from fusionscope.sandbox.world import COLOURS, held_out, render, scenes
+from fusionscope.tasks import load_task
 
 
 @pytest.mark.parametrize("n", [48, 288, 576])

@@ -11,8 +11,9 @@ import lightning as L
 import torch
 
 from fusionscope.callbacks import PIDCallback, Schedule
-from fusionscope.data import LlavaDataModule, load_task
+from fusionscope.data import LlavaDataModule
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
+from fusionscope.tasks import load_task
 
 
 class Losses(L.Callback):

@@ -8,11 +8,12 @@ from lightning.pytorch.callbacks import Callback
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusionscope.callbacks import PIDCallback, Schedule
-from fusionscope.data import Collator, load_task
+from fusionscope.data import Collator
 from fusionscope.errors import DataError
 from fusionscope.records import RecordFile
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
+from fusionscope.tasks import load_task
 
 FULL = PartConfig(tune="full", lr=1e-2)
 LORA = LoraSettings(rank=2, alpha=4, dropout=0.1)

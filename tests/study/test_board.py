@@ -8,9 +8,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fusionscope.records import Journey, Record
+from fusionscope.records.live import OnsetWatch
 from fusionscope.records.tensorboard import layer_tag, tag
-from fusionscope.study.board import count_tags, rebuild
-from fusionscope.study.live import OnsetWatch
+from fusionscope.study.report.board import count_tags, rebuild
 
 Run = Callable[..., list[Record]]
 

@@ -11,8 +11,7 @@ import pytest
 
 from fusionscope.errors import ConfigError, InputError
 from fusionscope.records import Record, RecordFile
-from fusionscope.study import report
-from fusionscope.study.breadth import (
+from fusionscope.study.comparison.breadth import (
     Row,
     correlations,
     family_strategies,
@@ -22,7 +21,8 @@ from fusionscope.study.breadth import (
     spearman,
     task_regimes,
 )  # fmt: skip
-from fusionscope.study.profile import comparisons, read_profile, rows_of
+from fusionscope.study.comparison.profile import comparisons, read_profile, rows_of
+from fusionscope.study.report import report
 
 Make = Callable[..., Record]
 PAPER = Path(__file__).parents[2] / "recipes" / "profile" / "paper26.yaml"

@@ -18,12 +18,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from fusionscope.cli import main
-from fusionscope.data import LlavaDataModule, load_task
+from fusionscope.data import LlavaDataModule
 from fusionscope.lvlm.tiny import build
 from fusionscope.records import RecordFile
 from fusionscope.sandbox.model import write
 from fusionscope.stages import PartConfig, VisualInstructionTuning
-from fusionscope.study import sweep as sweeping
+from fusionscope.study.sweep import run as sweeping
+from fusionscope.tasks import load_task
 
 FAMILIES = ("llava", "qwen2_5_vl", "internvl", "mllama", "idefics3", "paligemma")
 SANDBOX = ("synergy", "knowledge", "vision", "redundant")

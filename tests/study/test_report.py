@@ -12,11 +12,11 @@ from PIL import Image
 
 from fusionscope.errors import RunDirectoryError
 from fusionscope.records import Journey, Record, RecordFile
-from fusionscope.study import report
-from fusionscope.study.figures import design_figure, time_card
-from fusionscope.study.methods import sentences
-from fusionscope.study.tables import depth_phases, diagnostics, stage_ends
-from fusionscope.study.theme import inline_svg
+from fusionscope.study.report import report
+from fusionscope.study.report.figures import design_figure, time_card
+from fusionscope.study.report.methods import sentences
+from fusionscope.study.report.tables import depth_phases, diagnostics, stage_ends
+from fusionscope.study.report.theme import inline_svg
 
 VOID = {"meta", "link", "br", "hr", "img", "use", "path", "image"}
 

@@ -21,16 +21,17 @@ from torch.utils.data import Dataset
 from fusionscope.callbacks import PIDCallback, ScheduledCheckpoint
 from fusionscope.callbacks.schedule import Schedule
 from fusionscope.cli import main
-from fusionscope.data import HeldOutTask, LlavaDataModule, load_task
+from fusionscope.data import LlavaDataModule
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.records import Journey, Record, RecordFile, Stage
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
-from fusionscope.study import sweep as sweep_module
-from fusionscope.study.checkpoints import find_checkpoints
-from fusionscope.study.models import Models
-from fusionscope.study.profile import Model, Profile
-from fusionscope.study.sweep import Plan, merge, sweep
+from fusionscope.study.comparison.profile import Model, Profile
+from fusionscope.study.sweep import run as sweep_module
+from fusionscope.study.sweep.checkpoints import find_checkpoints
+from fusionscope.study.sweep.models import Models
+from fusionscope.study.sweep.run import Plan, merge, sweep
+from fusionscope.tasks import HeldOutTask, load_task
 
 TASKS: list[tuple[str, dict[str, Any]]] = [("sandbox/synergy", {}), ("sandbox/redundant", {})]
 ARGUMENTS = ["--task", "sandbox/synergy", "--task", "sandbox/redundant", "--device", "cpu"]

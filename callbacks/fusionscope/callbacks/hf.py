@@ -13,10 +13,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from fusionscope.callbacks.monitor import Monitor, TaskSpec
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.callbacks.sinks import Sinks
-from fusionscope.data import HeldOutTask
+from fusionscope.callbacks.writers import Sinks
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
+from fusionscope.tasks import HeldOutTask
 
 
 class PIDTrainerCallback(TrainerCallback):

@@ -11,15 +11,15 @@ from tqdm.auto import tqdm
 
 from fusionscope.callbacks.cost import Cost
 from fusionscope.callbacks.ranks import gather, is_main, own_share
-from fusionscope.callbacks.sinks import Sinks, metrics
-from fusionscope.data import HeldOutTask, load_task
+from fusionscope.callbacks.writers import Sinks, metrics
 from fusionscope.errors import ConfigError, UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache
 from fusionscope.lvlm.sharding import is_sharded
 from fusionscope.probe import ProbeResult, Settings, model_name, probe, to_record
-from fusionscope.probe.damaged import without_damaged
+from fusionscope.probe.decompose import check_estimator, check_weights
 from fusionscope.probe.probe import design_of
-from fusionscope.probe.results import check_estimator, check_weights
+from fusionscope.tasks import HeldOutTask, load_task
+from fusionscope.tasks.damaged import without_damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class TaskSpec:
     """A held-out task by name, as a recipe states it.
 
     Args:
-        name: What `fusionscope.data.load_task` takes, such as ``"sandbox/synergy"``.
+        name: What `fusionscope.tasks.load_task` takes, such as ``"sandbox/synergy"``.
         settings: Passed to the task's loader.
     """
 

@@ -12,11 +12,11 @@ from torch import nn
 
 from fusionscope.callbacks.monitor import Monitor, TaskSpec
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.callbacks.sinks import Sinks
-from fusionscope.data import HeldOutTask
+from fusionscope.callbacks.writers import Sinks
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
 from fusionscope.records import Journey
+from fusionscope.tasks import HeldOutTask
 
 
 class PIDCallback(Callback):

@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from fusionscope.study import report
+    from fusionscope.study.report import report
 
     print(report(options.run_dir))
     return 0
@@ -96,8 +96,8 @@ def _tensorboard(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from fusionscope.records import Journey
-    from fusionscope.study.board import rebuild
-    from fusionscope.study.report import read_records
+    from fusionscope.study.report.board import rebuild
+    from fusionscope.study.report.build import read_records
 
     directory = Path(options.run_dir)
     folder = rebuild(read_records(directory), directory, Journey.find(directory))

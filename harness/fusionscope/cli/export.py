@@ -20,8 +20,8 @@ def call(options: argparse.Namespace) -> int:
         ConfigError: The target exists, or the source names several checkpoints.
         DataError: Trained weights that are missing, unexpected or of another base.
     """
-    from fusionscope.study.checkpoints import find_checkpoints
-    from fusionscope.study.models import Models
+    from fusionscope.study.sweep.checkpoints import find_checkpoints
+    from fusionscope.study.sweep.models import Models
 
     target = Path(options.target)
     if target.exists():

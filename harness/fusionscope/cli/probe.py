@@ -54,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Run the sweep, then draw its curves."""
-    from fusionscope.study.board import rebuild
-    from fusionscope.study.checkpoints import find_checkpoints
-    from fusionscope.study.models import default_device
-    from fusionscope.study.report import read_records
-    from fusionscope.study.sweep import merge, sweep, sweep_on
+    from fusionscope.study.report.board import rebuild
+    from fusionscope.study.report.build import read_records
+    from fusionscope.study.sweep.checkpoints import find_checkpoints
+    from fusionscope.study.sweep.models import default_device
+    from fusionscope.study.sweep.run import merge, sweep, sweep_on
 
     checkpoints = find_checkpoints(options.sources)
     plan = _plan(options, checkpoints)
@@ -81,8 +81,8 @@ def call(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace, checkpoints: Sequence[Any]) -> Any:
     """What to measure: the command line's word, else what the run's own PIDCallback was told, else the defaults."""
-    from fusionscope.study.checkpoints import callback_settings
-    from fusionscope.study.sweep import Plan
+    from fusionscope.study.sweep.checkpoints import callback_settings
+    from fusionscope.study.sweep.run import Plan
 
     told = next((found for c in reversed(checkpoints) if (found := callback_settings(c.config))), {})
     if options.task:
@@ -138,7 +138,7 @@ def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: A pair without ``=``, or whose value is no YAML.
     """
-    from fusionscope.study.settings import read_yaml
+    from fusionscope.records.yaml_file import read_yaml
 
     found = {}
     for pair in pairs:

@@ -23,9 +23,9 @@ def call(options: argparse.Namespace) -> int:
     """Probe what has no records yet, then write tables, figures and the page."""
     from fusionscope.cli.recipes import known_recipes
     from fusionscope.records import RecordFile
-    from fusionscope.study.profile import SPEC, read_profile
-    from fusionscope.study.report import report
-    from fusionscope.study.sweep import RECORDS, merge
+    from fusionscope.study.comparison.profile import SPEC, read_profile
+    from fusionscope.study.report.build import report
+    from fusionscope.study.sweep.run import RECORDS, merge
 
     spec = known_recipes().get(f"profile/{options.spec}", Path(options.spec))
     profile = read_profile(spec)
@@ -49,8 +49,8 @@ def call(options: argparse.Namespace) -> int:
 
 def _probe(options: argparse.Namespace, spec: Path, profile: Any, out: Path) -> None:
     from fusionscope.cli.probe import names_of, share_of
-    from fusionscope.study.models import default_device
-    from fusionscope.study.sweep import sweep, sweep_on
+    from fusionscope.study.sweep.models import default_device
+    from fusionscope.study.sweep.run import sweep, sweep_on
 
     if options.devices:
         command = ["profile", str(spec), "--out", str(out), "--dtype", options.dtype]

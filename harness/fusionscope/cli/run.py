@@ -50,7 +50,7 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
             print(f"[{stage.name}] stopped (exit status {status}). {_what_now(journey.directory)}", file=sys.stderr)
             return status or 1
         journey = reached
-    from fusionscope.study import report
+    from fusionscope.study.report import report
 
     print(report(journey.directory))
     return 0
@@ -68,7 +68,7 @@ def _begun(directory: Path) -> bool:
 
 
 def _check_stage(path: Path) -> None:
-    from fusionscope.study.settings import read_yaml
+    from fusionscope.records.yaml_file import read_yaml
 
     settings = read_yaml(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(settings, dict) or "model" not in settings:

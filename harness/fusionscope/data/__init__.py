@@ -1,9 +1,6 @@
-"""Held-out tasks and training data."""
+"""Training data."""
 
 from typing import TYPE_CHECKING, Any
-
-from fusionscope.data.registry import known_tasks, load_task
-from fusionscope.data.task import HeldOutTask, Question, uniform_weights
 
 if TYPE_CHECKING:
     from fusionscope.data.collate import Collator
@@ -13,21 +10,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Collator",
-    "HeldOutTask",
     "LlavaDataModule",
     "LlavaJson",
     "LlavaStream",
-    "Question",
-    "known_tasks",
-    "load_task",
-    "uniform_weights",
 ]
 
 _LAZY = {"Collator": "collate", "LlavaDataModule": "module", "LlavaJson": "llava", "LlavaStream": "stream"}
 
 
 def __getattr__(name: str) -> Any:
-    """Training data on first use: held-out tasks alone need neither transformers nor lightning."""
+    """Names are loaded on first use: importing the room costs nothing."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

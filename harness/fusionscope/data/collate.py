@@ -8,9 +8,9 @@ from PIL import Image
 
 from fusionscope.data.conversation import Conversation, Turn, parse
 from fusionscope.data.encode import encoder_for
-from fusionscope.data.pictures import eight_bits
 from fusionscope.data.templates import Encoded, Rendered, TemplateName, image_token, render
 from fusionscope.errors import ConfigError, DataError, FusionscopeError, MissingDependencyError
+from fusionscope.tasks.sources.images import eight_bits
 
 IGNORE = -100
 

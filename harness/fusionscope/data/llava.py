@@ -11,8 +11,8 @@ import datasets
 from PIL import Image
 from torch.utils.data import Dataset
 
-from fusionscope.data.pictures import BROKEN, eight_bits
 from fusionscope.errors import DataError
+from fusionscope.tasks.sources.images import BROKEN, eight_bits
 
 _FEATURES = datasets.Features(
     {

@@ -12,36 +12,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusionscope.pid import gates
-    from fusionscope.pid.batch import BatchEstimator
     from fusionscope.pid.crossed import pid_crossed
-    from fusionscope.pid.gaussian import GaussianPID
-    from fusionscope.pid.intervals import confidence_intervals
+    from fusionscope.pid.estimators.batch import BatchEstimator
+    from fusionscope.pid.estimators.gaussian import GaussianPID
     from fusionscope.pid.joint import pid_from_joint
     from fusionscope.pid.local import local_contributions
     from fusionscope.pid.metric import PartialInformationDecomposition
     from fusionscope.pid.posteriors import pid_from_posteriors
-    from fusionscope.pid.resampling import (
+    from fusionscope.pid.result import PIDResult
+    from fusionscope.pid.uncertainty.intervals import confidence_intervals
+    from fusionscope.pid.uncertainty.resampling import (
         bootstrap_crossed,
         bootstrap_posteriors,
         permutation_null,
         subsampling_interval,
     )
-    from fusionscope.pid.result import PIDResult
 
 _HOMES = {
-    "BatchEstimator": "batch",
-    "GaussianPID": "gaussian",
+    "BatchEstimator": "estimators.batch",
+    "GaussianPID": "estimators.gaussian",
     "PartialInformationDecomposition": "metric",
     "PIDResult": "result",
-    "bootstrap_crossed": "resampling",
-    "bootstrap_posteriors": "resampling",
-    "confidence_intervals": "intervals",
+    "bootstrap_crossed": "uncertainty.resampling",
+    "bootstrap_posteriors": "uncertainty.resampling",
+    "confidence_intervals": "uncertainty.intervals",
     "local_contributions": "local",
-    "permutation_null": "resampling",
+    "permutation_null": "uncertainty.resampling",
     "pid_crossed": "crossed",
     "pid_from_joint": "joint",
     "pid_from_posteriors": "posteriors",
-    "subsampling_interval": "resampling",
+    "subsampling_interval": "uncertainty.resampling",
 }
 
 __all__ = [

@@ -8,14 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fusionscope.pid.bias import plug_in_bias
-from fusionscope.pid.inference import halved, standard_errors
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.joint import TOLERANCE_BITS, decompose
 from fusionscope.pid.local import local_scores, with_atoms
-from fusionscope.pid.regularity import judge
 from fusionscope.pid.result import ATOMS, PIDResult
-from fusionscope.pid.union import Union
+from fusionscope.pid.uncertainty.bias import plug_in_bias
+from fusionscope.pid.uncertainty.influence import halved, standard_errors
+from fusionscope.pid.uncertainty.regularity import judge
+from fusionscope.pid.union.solve import Union
 from fusionscope.pid.validate import check_simplex, check_tolerance, check_weights
 
 
@@ -41,7 +41,7 @@ def pid_crossed(
         standard_errors: Whether to add standard errors over the axes that are not enumerated, for
             :func:`fusionscope.pid.confidence_intervals`, and the diagnostics ``nonregular`` (1 where a kink concerns
             any atom), ``bend``, ``kink_ratio``, and for each atom ``nonregular_<atom>`` and ``slope_<atom>``
-            (:mod:`fusionscope.pid.regularity`). With few units, plus or minus 1.96 of them is a little narrow.
+            (:mod:`fusionscope.pid.uncertainty.regularity`). With few units, plus or minus 1.96 of them is narrow.
         images_enumerated: The images are the whole population: no bias correction, no error on this axis.
         questions_enumerated: The same for the questions.
         bias_correction: Subtract the first-order plug-in bias of the sampled axes. The uncorrected values are in the

@@ -15,10 +15,10 @@ from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.pid.information import NATS_TO_BITS, xlogx
 from fusionscope.pid.joint import TOLERANCE_BITS, from_informations
 from fusionscope.pid.result import ATOMS, PIDResult
-from fusionscope.pid.sample_inference import sample_uncertainty
-from fusionscope.pid.ties import distinct
 from fusionscope.pid.tilt import consistent_masses, tilt
-from fusionscope.pid.union import solve_union, solve_union_of_points
+from fusionscope.pid.uncertainty.sample_influence import sample_uncertainty
+from fusionscope.pid.union.solve import solve_union, solve_union_of_points
+from fusionscope.pid.union.ties import distinct
 from fusionscope.pid.validate import check_same_shape, check_simplex, check_tolerance, check_weights
 
 DIRECT_POINTS = 64

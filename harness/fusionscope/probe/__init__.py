@@ -1,12 +1,12 @@
 """The probe: from a model and a held-out task to posteriors per layer, and to the atoms in bits."""
 
-from fusionscope.probe.interventions import compare, occlude, shuffle_images, shuffle_words
+from fusionscope.probe.decompose import crossed_results, results
+from fusionscope.probe.engine.session import Settings
+from fusionscope.probe.experimental.interventions import compare, occlude, shuffle_images, shuffle_words
+from fusionscope.probe.experimental.rotation import rotation_posteriors
+from fusionscope.probe.posteriors import Posteriors, ProbeResult
 from fusionscope.probe.probe import design_of, posteriors, probe, sample_size
 from fusionscope.probe.record import model_name, to_record
-from fusionscope.probe.result import Posteriors, ProbeResult
-from fusionscope.probe.results import crossed_results, results
-from fusionscope.probe.rotation import rotation_posteriors
-from fusionscope.probe.session import Settings
 
 __all__ = [
     "Posteriors",

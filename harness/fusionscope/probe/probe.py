@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fusionscope.data import HeldOutTask
 from fusionscope.errors import UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache
-from fusionscope.probe.crossed import crossed_posteriors
-from fusionscope.probe.damaged import without_damaged
-from fusionscope.probe.learned import learned_posteriors
-from fusionscope.probe.masked import masked_posteriors
-from fusionscope.probe.passes import Progress
-from fusionscope.probe.result import Posteriors, ProbeResult
-from fusionscope.probe.results import check_estimator, check_weights, results
-from fusionscope.probe.session import Settings, chosen_pairs
+from fusionscope.probe.decompose import check_estimator, check_weights, results
+from fusionscope.probe.designs.crossed import crossed_posteriors
+from fusionscope.probe.designs.learned import learned_posteriors
+from fusionscope.probe.designs.masked import masked_posteriors
+from fusionscope.probe.engine.runner import Progress
+from fusionscope.probe.engine.session import Settings, chosen_pairs
+from fusionscope.probe.posteriors import Posteriors, ProbeResult
+from fusionscope.tasks import HeldOutTask
+from fusionscope.tasks.damaged import without_damaged
 
 _DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings, int], Posteriors]] = {
     "crossed": crossed_posteriors,

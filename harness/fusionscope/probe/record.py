@@ -6,7 +6,7 @@ from typing import Any
 
 from fusionscope.lvlm import LVLM
 from fusionscope.pid import PIDResult, confidence_intervals
-from fusionscope.probe.result import ProbeResult
+from fusionscope.probe.posteriors import ProbeResult
 from fusionscope.records import Record
 
 _PACKAGES = ("fusionscope", "torch", "transformers")

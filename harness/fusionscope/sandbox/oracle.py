@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionscope.data import HeldOutTask
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM
 from fusionscope.pid import PIDResult, pid_from_joint
 from fusionscope.probe import posteriors
 from fusionscope.sandbox.tasks import load
+from fusionscope.tasks import HeldOutTask
 
 
 def world_pid(variant: str) -> PIDResult:

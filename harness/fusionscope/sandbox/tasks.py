@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fusionscope.data import HeldOutTask, Question, uniform_weights
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.sandbox.world import (
     BACKGROUNDS,
@@ -26,6 +25,7 @@ from fusionscope.sandbox.world import (
     scenes,
     split,
 )
+from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
 VARIANTS = ("synergy", "knowledge", "vision", "redundant")
 BLOCK = 48

@@ -1,0 +1,1 @@
+"""How far an estimate may be from the truth: influence functions, bias, kinks, intervals, resampling."""

@@ -1,0 +1,1 @@
+"""Designs: where p(y | image) and p(y | question) come from."""

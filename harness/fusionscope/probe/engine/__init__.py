@@ -1,0 +1,1 @@
+"""Running a model: sequences, batches that fit, placement."""

@@ -1,0 +1,1 @@
+"""Measures and interventions that may change."""

@@ -1,0 +1,1 @@
+"""Probing checkpoints after training."""

@@ -1,0 +1,287 @@
+"""easy-VQA: 5,000 pictures of one coloured shape each and 48,248 questions, made by others and installable from PyPI.
+
+Source: Victor Zhou, "easy-VQA" (2019), package ``easy-vqa`` 1.0, MIT licence. Training data in LLaVA's format and
+held-out tasks on the package's own test split.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fusionscope.errors import MissingDependencyError, UnknownNameError
+from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
+
+Part = Literal["train", "test"]
+Kind = Literal["color", "shape", "yesno"]
+
+COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
+SHAPES = ("circle", "rectangle", "triangle")
+COLOR_QUESTIONS = ("what color is the shape?", "what is the color of the shape?")
+SHAPE_QUESTIONS = ("what shape does the image contain?", "what shape is in the image?", "what shape is present?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a picture shows, as far as the questions about it tell.
+
+    Args:
+        colors: Colours that no answer excludes; one where the colour is known.
+        shapes: The same for the shape.
+    """
+
+    colors: frozenset[str] = frozenset(COLORS)
+    shapes: frozenset[str] = frozenset(SHAPES)
+
+    @property
+    def known(self) -> bool:
+        """Whether colour and shape are both certain."""
+        return len(self.colors) == len(self.shapes) == 1
+
+
+class EasyVqa(Dataset[dict[str, Any]]):
+    """Questions and answers about pictures, as LLaVA rows.
+
+    Args:
+        part: The package's training or test split.
+        kinds: Which questions: ``"color"``, ``"shape"`` (open ones) and ``"yesno"``; every kind by default.
+        n: So many, drawn without replacement; all by default.
+        seed: Seed of the draw.
+    """
+
+    def __init__(
+        self, part: Part = "train", kinds: Sequence[Kind] = get_args(Kind), n: int | None = None, seed: int = 0
+    ) -> None:
+        for kind in kinds:
+            _check(kind, get_args(Kind), "kind of question")
+        self.paths = _paths(part)
+        self.rows = _draw([row for row in _questions(part) if kind_of(row[1]) in kinds], n, seed)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        question, answer, image = self.rows[index]
+        return _row(f"{image}-{index}", _open(self.paths[image]), question, answer)
+
+
+class EasyVqaCaptions(Dataset[dict[str, Any]]):
+    """One caption (``"a blue circle"``) for each picture whose colour and shape its questions tell.
+
+    Args:
+        part: The package's training or test split.
+    """
+
+    PROMPT = "describe the image."
+
+    def __init__(self, part: Part = "train") -> None:
+        self.paths = _paths(part)
+        self.captions = [
+            (image, f"a {min(seen.colors)} {min(seen.shapes)}") for image, seen in facts(part).items() if seen.known
+        ]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image, caption = self.captions[index]
+        return _row(str(image), _open(self.paths[image]), self.PROMPT, caption)
+
+
+def kind_of(answer: str) -> Kind:
+    """The kind of a question, told by its answer."""
+    return "color" if answer in COLORS else "shape" if answer in SHAPES else "yesno"
+
+
+@cache
+def facts(part: Part) -> dict[int, Facts]:
+    """What each picture shows, put together from the answers to all its questions.
+
+    Args:
+        part: The package's training or test split.
+    """
+    seen: dict[int, Facts] = {image: Facts() for image in _paths(part)}
+    for question, answer, image in _questions(part):
+        old = seen[image]
+        seen[image] = Facts(
+            colors=old.colors & _possible(question, answer, COLORS),
+            shapes=old.shapes & _possible(question, answer, SHAPES),
+        )
+    return seen
+
+
+def _possible(question: str, answer: str, values: tuple[str, ...]) -> frozenset[str]:
+    """Values that an answered question leaves."""
+    if answer in values:
+        return frozenset({answer})
+    named = frozenset(re.findall(r"\w+", question)) & frozenset(values)
+    if not named:
+        return frozenset(values)
+    shown = answer not in ("yes", "no") or (answer == "yes") != negated(question)
+    return named if shown else frozenset(values) - named
+
+
+def negated(question: str) -> bool:
+    """Whether a yes/no question asks for absence ("is there not a blue shape?")."""
+    return bool(re.search(r"\b(not|no)\b", question))
+
+
+def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = None, seed: int = 0) -> HeldOutTask:
+    """A held-out task on the test split.
+
+    Only questions that make sense for every picture are asked, so every variant may be crossed: "what color is the
+    circle?" takes a circle for granted and is left out, as are pictures whose colour or shape the questions don't
+    tell. All questions of the kind are asked unless ``n_questions`` says fewer, so the question axis is enumerated;
+    pictures are a sample.
+
+    Args:
+        variant: ``"open"`` (the default): what colour and what shape, 11 answers, which need picture and question.
+            ``"color"``: 8 answers, the picture alone decides. ``"shape"``: 3 answers, the picture alone decides.
+            ``"yesno"``: is there, or is there not, a given colour or shape: the picture, the question and its negation
+            decide together.
+        n_images: Pictures, drawn without replacement.
+        n_questions: Questions, drawn without replacement.
+        seed: Seed of both draws.
+
+    Raises:
+        UnknownNameError: No such variant.
+    """
+    name = _check(variant or "open", tuple(_VARIANTS), "variant of the task easy_vqa")
+    answers, belongs, truth_of = _VARIANTS[name]
+    known = {image: seen for image, seen in facts("test").items() if seen.known}
+    images = sorted(_draw(sorted(known), n_images, seed))
+    every = sorted({question for question, answer, _ in _questions("test") if belongs(question, answer)})
+    questions = sorted(_draw(every, n_questions, seed))
+    truth = torch.tensor([[answers.index(truth_of(q, known[image])) for q in questions] for image in images])
+    pairs, pair_answers, natural = _natural(images, questions, answers)
+    return HeldOutTask(
+        name=f"easy_vqa/{name}",
+        images=_Pictures([_paths("test")[image] for image in images]),
+        image_ids=[f"{image}.png" for image in images],
+        questions=[Question(text=question, candidates=answers) for question in questions],
+        answers=answers,
+        pairs=pairs,
+        pair_answers=pair_answers,
+        crossable=True,
+        truth=truth,
+        pair_weights={"uniform": uniform_weights(len(images), len(questions)), **natural},
+        questions_enumerated=len(questions) == len(every),
+        dropped={
+            "pictures of unknown colour or shape": len(facts("test")) - len(known),
+            "pictures not drawn": len(known) - len(images),
+            "questions not drawn": len(every) - len(questions),
+        },
+        citation="Victor Zhou, easy-VQA, 2019, https://github.com/vzhou842/easy-VQA",
+        licence="MIT",
+    )
+
+
+def _natural(
+    images: list[int], questions: list[str], answers: tuple[str, ...]
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The questions that the package itself asks about these pictures, and their weights over the crossed grid."""
+    at = {image: a for a, image in enumerate(images)}
+    asked = {question: b for b, question in enumerate(questions)}
+    found = [(at[i], asked[q], answers.index(a)) for q, a, i in _questions("test") if i in at and q in asked]
+    rows = torch.tensor(found, dtype=torch.int64).reshape(-1, 3)
+    weights = torch.zeros(len(images), len(questions), dtype=torch.float64)
+    weights.index_put_((rows[:, 0], rows[:, 1]), torch.ones(len(rows), dtype=torch.float64), accumulate=True)
+    return rows[:, :2], rows[:, 2], {"natural": weights / weights.sum()} if found else {}
+
+
+def _is_open(question: str, answer: str) -> bool:
+    return question in COLOR_QUESTIONS or question in SHAPE_QUESTIONS
+
+
+def _open_answer(question: str, seen: Facts) -> str:
+    return min(seen.colors) if question in COLOR_QUESTIONS else min(seen.shapes)
+
+
+def _yesno_answer(question: str, seen: Facts) -> str:
+    words = set(re.findall(r"\w+", question))
+    return "yes" if bool(words & (seen.colors | seen.shapes)) != negated(question) else "no"
+
+
+_Variant = tuple[tuple[str, ...], Callable[[str, str], bool], Callable[[str, Facts], str]]
+_VARIANTS: dict[str, _Variant] = {
+    "open": (COLORS + SHAPES, _is_open, _open_answer),
+    "color": (COLORS, lambda question, _: question in COLOR_QUESTIONS, _open_answer),
+    "shape": (SHAPES, lambda question, _: question in SHAPE_QUESTIONS, _open_answer),
+    "yesno": (("yes", "no"), lambda _, answer: answer in ("yes", "no"), _yesno_answer),
+}
+
+
+class _Pictures(Sequence[Image.Image]):
+    """Pictures opened when asked for.
+
+    Args:
+        paths: Their files.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _open(self.paths[index])
+
+
+def _row(name: str, image: Image.Image, question: str, answer: str) -> dict[str, Any]:
+    turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+    return {"id": name, "image": image, "conversations": turns}
+
+
+def _open(path: str) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _draw(items: list[Any], n: int | None, seed: int) -> list[Any]:
+    if n is None or n >= len(items):
+        return items
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [items[i] for i in order[:n]]
+
+
+def _check(value: Any, known: tuple[Any, ...], what: str) -> Any:
+    if value not in known:
+        raise UnknownNameError(
+            f"unknown {what} {value!r}", f"there are {', '.join(map(str, known))}", "use one of these"
+        )
+    return value
+
+
+@cache
+def _questions(part: Part) -> tuple[tuple[str, str, int], ...]:
+    """(question, answer, image) of a split."""
+    source = _package()
+    read = {"train": source.get_train_questions, "test": source.get_test_questions}
+    return tuple(zip(*read[_check(part, get_args(Part), "part of easy-VQA")](), strict=True))
+
+
+@cache
+def _paths(part: Part) -> dict[int, str]:
+    source = _package()
+    read = {"train": source.get_train_image_paths, "test": source.get_test_image_paths}
+    return dict(sorted(read[_check(part, get_args(Part), "part of easy-VQA")]().items()))
+
+
+def _package() -> ModuleType:
+    try:
+        import easy_vqa
+    except ImportError as error:
+        raise MissingDependencyError(
+            "easy-VQA is not installed", "its pictures and questions come from the package easy-vqa",
+            "pip install 'fusionscope[easy-vqa]'",
+        ) from error  # fmt: skip
+    module: ModuleType = easy_vqa
+    return module

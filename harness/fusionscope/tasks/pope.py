@@ -1,0 +1,121 @@
+"""POPE: is there such an object in the picture?
+
+Reference: Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language Models", EMNLP.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from fusionscope.errors import ConfigError, DataError, UnknownNameError
+from fusionscope.tasks.assemble import Item, Source, natural_task, unique
+from fusionscope.tasks.sources.images import Finder
+from fusionscope.tasks.sources.row import Row
+from fusionscope.tasks.sources.tables import read
+from fusionscope.tasks.task import HeldOutTask, Question
+
+SOURCE = Source(
+    citation="Li et al. 2023, POPE, EMNLP, https://github.com/AoiDragon/POPE", licence="MIT (pictures: COCO)"
+)
+SPLITS = ("random", "popular", "adversarial")
+
+
+def load(
+    variant: str = "",
+    *,
+    path: str,
+    image_folder: str | None = None,
+    ending: str = "Answer the question using a single word or phrase.",
+    candidates: tuple[str, str] = ("Yes", "No"),
+    n: int | None = None,
+    seed: int = 0,
+    split: str = "test",
+    bad_pictures: int = 0,
+) -> HeldOutTask:
+    """Load POPE.
+
+    "Is there a car in the image?" makes sense with every picture, so the task may be crossed; only pairs that POPE asks
+    about have a known truth.
+
+    Args:
+        variant: ``"random"`` (the default), ``"popular"`` or ``"adversarial"``.
+        path: The official file (of COCO, A-OKVQA or GQA), the folder of the three, VLMEvalKit's ``POPE.tsv``, or the
+            hub's table (``"lmms-lab/POPE"``, or its Parquet files), whose column ``category`` tells the variants apart.
+        image_folder: COCO's val2014 pictures, or GQA's; a folder or a .zip or .tar file.
+        ending: Last line of the user's turn.
+        candidates: How the model says yes and no.
+        n: So many questions, drawn without replacement.
+        seed: Seed of the draw.
+        split: Split on the hub.
+        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
+            first one fails when it is looked at.
+
+    Raises:
+        UnknownNameError: No such variant.
+        ConfigError: The file's name says another variant, or a folder holds none or several files of it.
+        DataError: The file is not POPE's.
+    """
+    kind = variant or "random"
+    if kind not in SPLITS:
+        raise UnknownNameError(f"variant {kind!r} of POPE", f"there are {', '.join(SPLITS)}", "use one of these")
+    rows = _of_kind(rows_of(_file(path, kind), split), kind)
+    finder, dropped = Finder(image_folder, ("val2014", "images")), Counter[str]()
+    items = []
+    for row in rows:
+        found = finder.of(row, "image", name="image_source")
+        if found is None:
+            dropped["picture missing"] += 1
+            continue
+        column = "text" if "text" in row.values else "question"
+        question = Question(text=f"{row.text(column)}\n{ending}".strip(), candidates=tuple(candidates), blanked=ending)
+        answer = row.choice("label" if "label" in row.values else "answer", ("yes", "no"))
+        items.append(Item(picture=found[0], opener=found[1], question=question, answer=answer))
+    return natural_task(
+        f"pope/{kind}", unique(items, dropped), ("yes", "no"), SOURCE, crossable=True, dropped=dropped, n=n, seed=seed,
+        bad_pictures=bad_pictures,
+    )  # fmt: skip
+
+
+def rows_of(path: str, split: str = "test") -> list[Row]:
+    """POPE's rows, from the official JSON lines or the hub's table.
+
+    Args:
+        path: File or hub name.
+        split: Split on the hub.
+    """
+    rows = read(path, ("image",), split=split, optional=("text", "question", "label", "answer", "category"))
+    hub = "text" not in rows[0].values and "question" in rows[0].values
+    needed = ("question", "answer", "image") if hub else ("image", "text", "label")
+    for row in rows:
+        for column in needed:
+            if column not in row.values:
+                row.fail(column, f"POPE's rows have {', '.join(needed)}")
+    return rows
+
+
+def _file(path: str, kind: str) -> str:
+    """The file of a variant: ``coco_pope_random.json``, ``gqa_pope_seem_random.json`` and the like in a folder."""
+    found = Path(path).expanduser()
+    if not found.is_dir():
+        other = [one for one in SPLITS if one != kind and one in found.name]
+        if other and kind not in found.name:
+            raise ConfigError(
+                f"{path} is POPE's {other[0]} file", f"the variant asked for is {kind}", f"load 'pope/{other[0]}'"
+            )
+        return path
+    files = sorted(file for file in found.glob(f"*pope*{kind}.json*") if file.is_file())
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise ConfigError(f"{path} holds {names}", "they are different questions", "set path to one of these files")
+    return str(files[0]) if files else path
+
+
+def _of_kind(rows: list[Row], kind: str) -> list[Row]:
+    """The rows of a variant, where the table says which row is whose."""
+    kinds = [(row.optional("category") or kind).lower() for row in rows]
+    if kind not in kinds:
+        raise DataError(
+            f"{rows[0].source} has no row of category {kind!r}",
+            f"its categories are {', '.join(sorted(set(kinds)))}",
+            "choose another variant, or another file",
+        )
+    return [row for row, one in zip(rows, kinds, strict=True) if one == kind]

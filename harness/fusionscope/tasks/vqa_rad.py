@@ -1,0 +1,140 @@
+"""VQA-RAD: clinicians' questions about radiology pictures.
+
+Reference: Lau et al. 2018, "A dataset of clinically generated visual questions and answers about radiology images".
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from fusionscope.errors import ConfigError, UnknownNameError
+from fusionscope.tasks.assemble import Item, Source, natural_task, unique
+from fusionscope.tasks.sources.images import Finder
+from fusionscope.tasks.sources.row import Row
+from fusionscope.tasks.sources.tables import read
+from fusionscope.tasks.task import HeldOutTask, Question
+
+SOURCE = Source(citation="Lau et al. 2018, VQA-RAD, Scientific Data 5:180251", licence="CC0 1.0")
+OFFICIAL = "VQA_RAD Dataset Public.json"
+_ABOUT = ("answer_type", "phrase_type", "image_organ")
+ORGANS = {"head": "HEAD", "chest": "CHEST", "abdomen": "ABD"}
+
+
+def load(
+    variant: str = "",
+    *,
+    path: str,
+    image_folder: str | None = None,
+    part: Literal["all", "train", "test"] = "all",
+    ending: str = "Answer the question using a single word or phrase.",
+    candidates: tuple[str, str] = ("Yes", "No"),
+    n: int | None = None,
+    seed: int = 0,
+    bad_pictures: int = 0,
+) -> HeldOutTask:
+    """Load the yes/no questions of VQA-RAD.
+
+    Closed questions with other answers ("left", "MRI") are left out and counted. A question about the lungs makes no
+    sense with a brain: the task is not crossed.
+
+    Args:
+        variant: ``"head"``, ``"chest"`` or ``"abdomen"``; all by default. The hub's table doesn't tell them apart.
+        path: ``VQA_RAD Dataset Public.json`` or the folder that holds it; or the hub's table of picture, question and
+            answer (``"flaviagiammarino/vqa-rad"``, or its Parquet files).
+        image_folder: The pictures, where the table doesn't hold them; a folder or a .zip file.
+        part: ``"test"``: phrase types that begin with "test", or the hub's split; ``"train"``: the others.
+        ending: Last line of the user's turn.
+        candidates: How the model says yes and no.
+        n: So many questions, drawn without replacement.
+        seed: Seed of the draw.
+        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
+            first one fails when it is looked at.
+
+    Raises:
+        UnknownNameError: No such variant.
+        ConfigError: No such part.
+        DataError: The file is not VQA-RAD's.
+    """
+    if variant and variant not in ORGANS:
+        raise UnknownNameError(f"variant {variant!r} of VQA-RAD", f"there are {', '.join(ORGANS)}", "use one of these")
+    if part not in ("all", "train", "test"):
+        raise ConfigError(f"part={part!r}", "it is all, train or test", "use one of these")
+    finder, dropped = Finder(image_folder, ("VQA_RAD Image Folder", "images")), Counter[str]()
+    items = []
+    for row in rows_of(path, part):
+        if not _wanted(row, variant, part):
+            continue
+        answer = (row.optional("answer") or "").rstrip(".").lower()
+        found = finder.of(row, "image_name")
+        if _is_hub(row) and answer not in ("yes", "no"):
+            dropped["neither yes nor no"] += 1
+        elif not _is_hub(row) and not is_closed(row):
+            dropped["open question"] += 1
+        elif answer not in ("yes", "no"):
+            dropped["closed, but neither yes nor no"] += 1
+        elif found is None:
+            dropped["picture missing"] += 1
+        else:
+            question = Question(text=f"{row.text('question')}\n{ending}".strip(), candidates=candidates, blanked=ending)
+            items.append(Item(picture=found[0], opener=found[1], question=question, answer=("yes", "no").index(answer)))
+    name = f"vqa_rad/{variant}" if variant else "vqa_rad"
+    return natural_task(
+        name, unique(items, dropped), ("yes", "no"), SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
+        bad_pictures=bad_pictures,
+    )  # fmt: skip
+
+
+def rows_of(path: str, part: str = "all") -> list[Row]:
+    """The rows of the official file, or of the hub's table, where ``image_name`` holds the picture itself.
+
+    Args:
+        path: The JSON file, its folder, Parquet files or a name on the hub.
+        part: Which split of the hub's table.
+
+    Raises:
+        ConfigError: All parts of a hub's table, whose splits are files of their own.
+        DataError: The file is not VQA-RAD's.
+    """
+    found = Path(path).expanduser()
+    official = found / OFFICIAL
+    if official.is_file():
+        path = str(official)
+    elif not found.is_file() and part == "all":
+        raise ConfigError(
+            f"path={path!r} with part='all'",
+            "no such file; a table in several files or on the hub has a train and a test split",
+            "set path to the official file, or part to 'train' or 'test'",
+        )
+    rows = read(
+        path, ("image_name", "question", "answer"), split=part, optional=_ABOUT, aliases={"image": "image_name"}
+    )
+    for row in rows:
+        missing = [column for column in _ABOUT if column not in row.values]
+        if missing and not _is_hub(row):
+            row.fail(missing[0], f"the official format has {', '.join(_ABOUT)}")
+    return rows
+
+
+def is_closed(row: Row) -> bool:
+    """Whether the question has a closed set of answers; the published file has stray blanks here.
+
+    Raises:
+        DataError: Neither CLOSED nor OPEN.
+    """
+    return row.choice("answer_type", ("CLOSED", "OPEN")) == 0
+
+
+def _wanted(row: Row, variant: str, part: str) -> bool:
+    """Whether a row is of the organ and the part."""
+    if _is_hub(row):
+        if variant:
+            row.fail("image_organ", "this table doesn't say which organ is shown", "use the official JSON file")
+        return True
+    if variant and row.text("image_organ").upper() != ORGANS[variant]:
+        return False
+    return part == "all" or row.text("phrase_type").startswith("test") == (part == "test")
+
+
+def _is_hub(row: Row) -> bool:
+    """The hub's table holds pictures, questions and answers and nothing about them."""
+    return not any(column in row.values for column in _ABOUT)
