@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from fusionscope.errors import ConfigError, UnknownNameError
+from fusionscope.parallel import total
 from fusionscope.stages import (
     AlignmentPretraining,
     LoraSettings,
@@ -16,7 +17,6 @@ from fusionscope.stages import (
     PartConfig,
     VisualInstructionTuning,
 )
-from fusionscope.stages.distributed import total
 from fusionscope.stages.parts import part_of, part_table
 
 FULL = PartConfig(tune="full", lr=1e-2)

@@ -10,11 +10,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from tqdm.auto import tqdm
 
 from fusionscope.callbacks.cost import Cost
-from fusionscope.callbacks.ranks import gather, is_main, own_share
 from fusionscope.callbacks.writers import Sinks, metrics
 from fusionscope.errors import ConfigError, UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache
-from fusionscope.lvlm.sharding import is_sharded
+from fusionscope.parallel import gather_work, is_main, is_sharded, share_work
 from fusionscope.probe import ProbeResult, Settings, model_name, probe, to_record
 from fusionscope.probe.decompose import check_estimator, check_weights
 from fusionscope.probe.probe import design_of
@@ -151,8 +150,8 @@ class Monitor:
 
     def _run(self, step: int) -> list[ProbeResult]:
         sharded = is_sharded(self._lvlm.model)
-        tasks = own_share(self._whole, sharded=sharded)
-        return gather(lambda: self._share(step, tasks), sharded=sharded)
+        tasks = share_work(self._whole, sharded=sharded)
+        return gather_work(lambda: self._share(step, tasks), sharded=sharded)
 
     def _share(self, step: int, tasks: Sequence[HeldOutTask]) -> list[ProbeResult]:
         """The results of this rank's tasks."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.lvlm.offload import offload_hooks
-from fusionscope.lvlm.sharding import from_all_ranks, is_sharded
+from fusionscope.parallel import all_gather, is_sharded, local, reshard
 
 _PIECE = 2**24  # words that are summed at once
 
@@ -30,10 +30,7 @@ def weights_fingerprint(modules: Iterable[nn.Module]) -> str:
     digest = hashlib.sha256()
     for module in parts:
         # A module at the root of FSDP keeps its weights gathered after a pass: hash the same form every time.
-        inner: Any
-        for inner in module.modules():
-            if hasattr(inner, "reshard"):
-                inner.reshard()
+        reshard(module)
         tensors = [*module.named_parameters(), *module.named_buffers()]
         for name, value in tensors:
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
@@ -41,26 +38,26 @@ def weights_fingerprint(modules: Iterable[nn.Module]) -> str:
         for sums in _checksums(_numbers(module, [value for _, value in tensors])):
             digest.update(repr(sums).encode())
     mine = digest.hexdigest()
-    return hashlib.sha256("".join(from_all_ranks(mine)).encode()).hexdigest() if sharded else mine
+    return hashlib.sha256("".join(all_gather(mine)).encode()).hexdigest() if sharded else mine
 
 
 def _numbers(module: nn.Module, values: Iterable[Tensor]) -> Iterator[Tensor]:
     """The values as this rank can read them, offloaded ones from where accelerate keeps them, one after another."""
     kept = {
         id(value): (hook.weights_map, name)
-        for part in module.modules()
-        for hook in offload_hooks(part)
+        for inner in module.modules()
+        for hook in offload_hooks(inner)
         if getattr(hook, "weights_map", None) is not None
-        for name, value in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
+        for name, value in (*inner.named_parameters(recurse=False), *inner.named_buffers(recurse=False))
         if value.is_meta
     }
     for value in values:
         if id(value) in kept:
             where, name = kept[id(value)]
             value = where[name]
-        local = value.to_local() if hasattr(value, "to_local") else value
-        if local.numel() and not local.is_meta:
-            yield local.detach()
+        part = local(value)
+        if part.numel() and not part.is_meta:
+            yield part.detach()
 
 
 def _other_adapters(module: nn.Module) -> Iterator[str]:

@@ -2,38 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 
-
-@contextmanager
-def gathered(model: nn.Module) -> Iterator[None]:
-    """The weights of FSDP modules that hold other FSDP modules, whole on every rank; nothing else is touched."""
-    sharded: list[Any] = [module for module in model.modules() if hasattr(module, "unshard")]
-    outer = [one for one in sharded if any(other is not one and hasattr(other, "unshard") for other in one.modules())]
-    handles = []
-    try:
-        for module in outer[:1]:
-            # The first module to run forward becomes FSDP's root; a layer must not, if training has not begun.
-            module._get_fsdp_state()._lazy_init()
-        for module in outer:
-            module.unshard()
-            # Its own forward pass would leave it sharded: the decoder's, whose norm is called afterwards.
-            handles.append(module.register_forward_hook(lambda module, args, output: module.unshard()))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module in outer:
-            module.reshard()
+from fusionscope.parallel import outer_weights
 
 
 @contextmanager
 def eager(model: nn.Module) -> Iterator[None]:
     """Compiled modules run as written: a probe's shapes would use up the compiler's limit of recompilations."""
-    if any(hasattr(one, "_orig_mod") or getattr(one, "_compiled_call_impl", None) for one in model.modules()):
+    if any(hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) for module in model.modules()):
         with torch.compiler.set_stance("force_eager"):
             yield
     else:
@@ -59,7 +38,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for module, _ in modes:
             module.training = False
         torch.set_autocast_cache_enabled(False)
-        with torch.inference_mode(False), torch.no_grad(), eager(model), gathered(model):
+        with torch.inference_mode(False), torch.no_grad(), eager(model), outer_weights(model):
             yield
     finally:
         torch.set_autocast_cache_enabled(autocast_cache)

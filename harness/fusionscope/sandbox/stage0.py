@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.lvlm import LVLM
+from fusionscope.parallel import total
 from fusionscope.sandbox.model import VISION_WIDTH, build_model, build_processor
 from fusionscope.sandbox.texts import FAMILIES, PICTURE_KEYS
 from fusionscope.stages import PartConfig, VLMStage
-from fusionscope.stages.distributed import total
 from fusionscope.stages.loss import IGNORE
 
 

@@ -15,6 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.lvlm import LVLM
+from fusionscope.parallel import all_gather, barrier, gathered, shard, total
 from fusionscope.records import Journey
 from fusionscope.stages.checkpoint import (
     KEY,
@@ -35,7 +36,6 @@ from fusionscope.stages.config import (
     PartName,
     QuantizationSettings,
 )
-from fusionscope.stages.distributed import barrier, gather, gathered, shard, total
 from fusionscope.stages.loading import load
 from fusionscope.stages.lora import add_adapters, merged
 from fusionscope.stages.loss import non_finite, summed_loss, tokens_seen
@@ -152,7 +152,7 @@ class VLMStage(L.LightningModule):
             self._base_hash = fingerprint(self.base, getattr(lvlm.model.config, "_commit_hash", None))
             self.attach(lvlm)
         if self.device_mesh is not None:
-            shard(self.network, self.device_mesh["data_parallel"])
+            shard(self.network, self.device_mesh["data_parallel"], block=GradientCheckpointingLayer)
 
     def attach(self, lvlm: LVLM) -> None:
         """Take a model that is built already, in place of loading `base`.
@@ -321,7 +321,7 @@ class VLMStage(L.LightningModule):
             "parts": {name: asdict(part) for name, part in self.parts.items()},
             "lora": asdict(self.lora),
             "keys": sorted(trained_keys(self)),
-            "rng": gather({"cpu": torch.get_rng_state(), "cuda": cuda}),
+            "rng": all_gather({"cpu": torch.get_rng_state(), "cuda": cuda}),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

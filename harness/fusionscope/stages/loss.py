@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from fusionscope.errors import FusionscopeError
 from fusionscope.lvlm.packing import TOKENS
+from fusionscope.parallel import local
 
 IGNORE = -100
 
@@ -25,9 +25,9 @@ def non_finite(which: str, model: nn.Module) -> NonFiniteLossError:
 
     Args:
         which: Which loss it is, and its value.
-        model: The model; only this process's share of its weights is looked at.
+        model: The model; only this process's part of its weights is looked at.
     """
-    weights = [p.to_local() if isinstance(p, DTensor) else p for p in model.parameters() if p.requires_grad]
+    weights = [local(p) for p in model.parameters() if p.requires_grad]
     if all(bool(torch.isfinite(weight).all()) for weight in weights):
         return NonFiniteLossError(
             f"the loss of {which}",

@@ -17,7 +17,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor
 
 from fusionscope.errors import ConfigError
-from fusionscope.stages.distributed import total
+from fusionscope.parallel import total
 
 _FSDP2 = (
     "set trainer.strategy to lightning.pytorch.strategies.ModelParallelStrategy (FSDP2) with data_parallel_size: the "

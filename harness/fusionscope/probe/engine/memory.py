@@ -19,7 +19,7 @@ import torch
 
 from fusionscope.lvlm import LVLM
 from fusionscope.lvlm.offload import module_dtype
-from fusionscope.lvlm.sharding import from_all_ranks, is_sharded
+from fusionscope.parallel import all_gather, is_sharded
 
 HEAD_ELEMENTS = 2**24
 CPU_TOKENS = 8192
@@ -80,4 +80,4 @@ def automatic_rows(lvlm: LVLM, longest: int, layers: Sequence[int]) -> int:
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     rows = max(1, int(SHARE_OF_FREE * (free + unused)) // row_bytes(lvlm, longest, longest, len(layers)))
     # Ranks that run different numbers of passes would wait for each other for ever.
-    return min(from_all_ranks(rows)) if is_sharded(lvlm.model) else rows
+    return min(all_gather(rows)) if is_sharded(lvlm.model) else rows

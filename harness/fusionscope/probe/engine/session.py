@@ -12,7 +12,7 @@ from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lens import Lens, LogitLens
 from fusionscope.lvlm import LVLM, FeatureCache, Features
 from fusionscope.lvlm.batch import PaddingSide
-from fusionscope.lvlm.sharding import is_sharded
+from fusionscope.parallel import is_sharded
 from fusionscope.probe.engine.memory import automatic_rows
 from fusionscope.probe.engine.runner import Budget, Passes, Progress
 from fusionscope.probe.engine.scoring import Rows, Scoring, build_rows
