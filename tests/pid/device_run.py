@@ -105,7 +105,7 @@ def tilted(*posteriors):
 
 
 def faithful(*posteriors):
-    return pid_from_posteriors(*posteriors, inconsistent="faithful")
+    return pid_from_posteriors(*posteriors, estimator="faithful")
 
 
 def cases():

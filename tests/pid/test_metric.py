@@ -111,9 +111,9 @@ def test_importing_the_room_imports_no_torchmetrics() -> None:
     ("arguments", "text"),
     [
         ({"estimator": "batch"}, "estimator 'batch'"),
-        ({"estimator_arguments": {"tolerence": 0.1}}, "estimator_arguments 'tolerence'"),
-        ({"estimator_arguments": {"max_tilt": "0.1"}}, "max_tilt='0.1'"),
-        ({"estimator_arguments": {"tolerance": -1}}, "tolerance=-1"),
+        ({"estimator_options": {"tolerence": 0.1}}, "estimator 'exact' with 'tolerence'"),
+        ({"estimator_options": {"max_tilt": "0.1"}}, "max_tilt='0.1'"),
+        ({"estimator_options": {"tolerance": -1}}, "tolerance=-1"),
     ],
 )
 def test_a_wrong_estimator_is_refused_before_the_samples_come(arguments, text):

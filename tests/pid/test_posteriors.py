@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusionscope.errors import InputError, UnknownNameError
+from fusionscope.errors import ConfigError, InputError, UnknownNameError
 from fusionscope.pid import bootstrap_posteriors, pid_from_joint, pid_from_posteriors
 from fusionscope.pid.information import information_about_answer
 from fusionscope.pid.tilt import tilt
@@ -89,11 +89,11 @@ def test_a_tilt_over_the_cap_is_unsolved():
 def test_faithful_mode_keeps_the_papers_arithmetic():
     biased = torch.softmax(rows(50, 3, 1).log() + torch.tensor([1.0, 0, 0], dtype=torch.float64), -1)
     joint = rows(50, 3, 0)
-    result = pid_from_posteriors(joint, biased, rows(50, 3, 2), inconsistent="faithful")
+    result = pid_from_posteriors(joint, biased, rows(50, 3, 2), estimator="faithful")
     cross = (biased * (biased / joint.mean(0)).log2()).sum(-1).mean()
     assert abs(result.information_vision - cross) < 1e-12
     assert abs(sum(result.atoms().values()) - result.total) < 1e-12
-    swapped = pid_from_posteriors(joint, rows(50, 3, 2), biased, inconsistent="faithful")
+    swapped = pid_from_posteriors(joint, rows(50, 3, 2), biased, estimator="faithful")
     assert torch.equal(result.unique_vision, swapped.unique_language)
 
 
@@ -104,7 +104,7 @@ def test_faithful_mode_of_near_deterministic_rows_is_solved(power):
     vision[:60] = 0.25
     language[:, 2] *= 0.05
     language = language / language.sum(-1, keepdim=True)
-    result = pid_from_posteriors(joint, vision, language, inconsistent="faithful")
+    result = pid_from_posteriors(joint, vision, language, estimator="faithful")
     assert bool(result.converged)
     assert torch.isfinite(torch.stack(list(result.atoms().values()))).all()
     assert abs(sum(result.atoms().values()) - result.total) < 1e-9
@@ -116,7 +116,7 @@ def test_faithful_mode_names_an_answer_that_a_source_never_gives():
     language[:, 1] = 0
     language = language / language.sum(-1, keepdim=True)
     with pytest.warns(RuntimeWarning, match="exactly none in a source"):
-        result = pid_from_posteriors(rows(80, 3, 0), rows(80, 3, 1), language, inconsistent="faithful")
+        result = pid_from_posteriors(rows(80, 3, 0), rows(80, 3, 1), language, estimator="faithful")
     assert result.diagnostics["unsolved"] == 3
     assert torch.isnan(result.redundancy)
     assert not bool(result.converged)
@@ -198,8 +198,10 @@ def test_one_sample_tells_nothing():
 def test_mismatched_and_unknown_arguments_are_refused():
     with pytest.raises(InputError, match=r"language has shape \(5, 2\), joint \(4, 2\)"):
         pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(5, 2, 0))
-    with pytest.raises(InputError, match="inconsistent='clip'"):
-        pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), inconsistent="clip")
+    with pytest.raises(ConfigError, match=r"estimator 'faithful' with 'max_tilt'[\s\S]*its options are tolerance"):
+        pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), estimator="faithful", max_tilt=0.2)
+    with pytest.raises(ConfigError, match="estimator 'batch' on samples without features"):
+        pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), estimator="batch")
     with pytest.raises(InputError, match="max_tilt=nan"):
         pid_from_posteriors(rows(4, 2, 0), rows(4, 2, 0), rows(4, 2, 0), max_tilt=float("nan"))
     with pytest.raises(InputError, match=r"weights is \(3, 4\)"):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fusionscope.pid.information import NATS_TO_BITS, information_about_answer
 from fusionscope.pid.result import PIDResult
-from fusionscope.pid.union.solve import Union, solve_union
+from fusionscope.pid.union import Union, solve_union
 from fusionscope.pid.validate import check_simplex, check_tolerance
 
 TOLERANCE_BITS = 1e-6

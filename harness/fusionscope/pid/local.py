@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fusionscope.pid.information import NATS_TO_BITS, log_ratio
 from fusionscope.pid.joint import TOLERANCE_BITS
-from fusionscope.pid.union.solve import Union, solve_union
+from fusionscope.pid.union import Union, solve_union
 from fusionscope.pid.validate import check_simplex, check_tolerance, check_weights
 
 INFORMATIONS = ("information_vision", "information_language", "total", "union")

@@ -3,6 +3,7 @@
 Legend: N samples of an update, K answers; leading dimensions are layers.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,28 +11,31 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from fusionscope.errors import InputError, UnknownNameError
-from fusionscope.pid.posteriors import check_options, pid_from_posteriors
+from fusionscope.errors import InputError
+from fusionscope.pid.estimators.register import get_estimator
+from fusionscope.pid.estimators.sample import PairSample
 from fusionscope.pid.validate import check_same_shape, check_simplex
 
 __all__ = ["PartialInformationDecomposition"]
 
 
 class PartialInformationDecomposition(Metric):
-    """Redundancy, unique and synergistic information, in bits, of all posteriors seen since the last reset.
+    """Redundancy, unique and synergistic information, in bits, of all posteriors since the last reset.
 
     The union information is not a mean over samples, so every sample's posteriors are kept (3 K + 1 numbers a
     layer), and gathered from all processes when computed: ranks may hold different numbers of samples, or
     none. A distributed sampler that pads the evaluation set repeats samples: give the repeats weight 0.
 
     Args:
-        estimator: As in `pid_from_posteriors`.
-        estimator_arguments: Further arguments of `pid_from_posteriors`.
+        estimator: Name of an estimator of pairs that needs no features.
+        estimator_options: Its options, as of :func:`fusionscope.pid.estimators.get_estimator`.
+        standard_errors: Whether to compute standard errors.
         **kwargs: Of `torchmetrics.Metric`.
 
     Raises:
-        UnknownNameError: Another estimator, or an argument that it does not take.
-        InputError: An argument that it cannot accept.
+        UnknownNameError: An estimator that is not registered.
+        ConfigError: One that needs features or a grid, or an option that it does not take.
+        InputError: An option out of its range.
 
     Example:
         >>> metric = PartialInformationDecomposition()
@@ -48,12 +52,17 @@ class PartialInformationDecomposition(Metric):
     stream: list[Tensor] | Tensor
 
     def __init__(
-        self, estimator: str = "exact", estimator_arguments: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        estimator: str = "exact",
+        estimator_options: Mapping[str, Any] | None = None,
+        standard_errors: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.estimator = estimator
-        self.estimator_arguments = dict(estimator_arguments or {})
-        _check_arguments(estimator, self.estimator_arguments)
+        # Checked before the samples come: an error at the end would lose them.
+        self.estimator = get_estimator(estimator, **(estimator_options or {}))
+        self.estimator.check_usable(PairSample)
+        self.standard_errors = standard_errors
         # One flat float64 stream of self-describing records: a rank without samples takes part in the
         # gathering with nothing (torchmetrics makes it one-dimensional and of the metric's own dtype).
         self.set_dtype(torch.float64)
@@ -96,25 +105,11 @@ class PartialInformationDecomposition(Metric):
         weights, (joint, vision, language) = _parse(self.stream)
         if not bool(weights.sum() > 0):
             raise InputError("all weights are zero", "no sample counts", "give some sample a weight above 0")
-        result = pid_from_posteriors(
-            joint, vision, language, weights / weights.sum(), estimator=self.estimator, **self.estimator_arguments
-        )
+        sample = PairSample(joint=joint, vision=vision, language=language, weights=weights / weights.sum())
+        result = self.estimator.decompose(sample, standard_errors=self.standard_errors)
         fields = ("total", "information_vision", "information_language", "union_lower", "union_upper", "converged")
         errors = {f"standard_error_{name}": error for name, error in result.standard_errors.items()}
         return result.atoms() | {field: getattr(result, field) for field in fields} | errors
-
-
-def _check_arguments(estimator: str, arguments: dict[str, Any]) -> None:
-    """Before the samples come: an error at the end would lose them."""
-    known = ("inconsistent", "max_tilt", "standard_errors", "tolerance")
-    unknown = sorted(set(arguments) - set(known))
-    if unknown:
-        raise UnknownNameError(
-            f"estimator_arguments {', '.join(map(repr, unknown))}",
-            f"pid_from_posteriors takes {', '.join(known)}",
-            "use these",
-        )
-    check_options(estimator, **{name: value for name, value in arguments.items() if name != "standard_errors"})
 
 
 def _check_weights(weights: Tensor, n_samples: int) -> None:
@@ -123,7 +118,7 @@ def _check_weights(weights: Tensor, n_samples: int) -> None:
         raise InputError(f"weights {got}", f"there are {n_samples} samples", "pass a tensor of one weight a sample")
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise InputError(
-            "weights holds a negative number, an infinity or a NaN", "weights count samples", "mend the weights"
+            "weights holds a negative number, an infinity or a NaN", "weights count samples", "fix the weights"
         )
 
 

@@ -90,15 +90,22 @@ def check_count(name: str, value: int, least: int = 1) -> int:
     return int(value)
 
 
-def check_share(name: str, value: float, *, most: float = 1.0, up_to_most: bool = False) -> float:
-    """Checks a number over 0 and under ``most``, which itself may be allowed.
+def check_fraction(name: str, value: float, *, most: float = 1.0, zero: bool = False, top: bool = False) -> float:
+    """Checks a number between 0 and ``most``.
+
+    Args:
+        name: The argument's name, for messages.
+        value: What was given.
+        most: The upper end.
+        zero: Whether 0 is allowed.
+        top: Whether ``most`` is allowed.
 
     Raises:
         InputError: Not a number, or out of this range.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not (0 < value < most or (up_to_most and value == most)):
-        rule = f"it is a number over 0 and {'up to' if up_to_most else 'under'} {most:g}"
+    if not is_number or not (0 < value < most or (zero and value == 0) or (top and value == most)):
+        rule = f"it is a number {'from' if zero else 'over'} 0 {'up to' if top else 'and under'} {most:g}"
         raise InputError(f"{name}={value!r}", rule, f"pass {name}={min(0.5, most / 2):g}, say")
     return float(value)
 
@@ -133,7 +140,7 @@ def _check_masses(name: str, p: Tensor, min_ndim: int) -> Tensor:
     finite = torch.isfinite(p64.detach())
     if not bool(finite.all()):
         bad = float(p64.detach()[~finite].flatten()[0])
-        raise InputError(f"{name} contains {bad}", "probabilities are finite", f"mend or drop those rows of {name}")
+        raise InputError(f"{name} contains {bad}", "probabilities are finite", f"fix or drop those rows of {name}")
     low = float(p64.detach().min())
     if low < 0:
         raise InputError(f"{name} contains {low:.6g}", "probabilities are not negative", f"check how {name} is made")

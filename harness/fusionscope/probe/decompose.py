@@ -5,7 +5,6 @@ Shapes: A images, B questions, N pairs, K answers, L layers.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -181,8 +180,8 @@ def _pair_results(
     check_estimator(estimator, crossed=False)
     decompose = partial(
         pid.pid_from_posteriors,
-        inconsistent="faithful" if estimator == "faithful" else "tilt",
-        standard_errors=standard_errors and estimator == "exact",
+        estimator=estimator,
+        standard_errors=standard_errors,
     )
     atoms = _decomposed(found, device, decompose, joint, vision, language)
     known = found.pair_answers >= 0
@@ -197,9 +196,7 @@ def _pair_results(
         "marginal_mismatch": (means.unsqueeze(0) - means.unsqueeze(1)).abs().sum(-1).amax((0, 1)) / 2,
     }
     images, questions = (len(column.unique()) for column in found.pairs.T)
-    return _layers(
-        found, "natural", replace(atoms, estimator=estimator), right, extra, len(found.pairs), images, questions
-    )
+    return _layers(found, "natural", atoms, right, extra, len(found.pairs), images, questions)
 
 
 def _layers(

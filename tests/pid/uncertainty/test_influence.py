@@ -83,7 +83,7 @@ def test_pairs_that_do_matter_are_counted_once():
     ("function", "options"),
     [
         (bootstrap_crossed, {"n_replicates": 0}),
-        (bootstrap_crossed, {"share": 0.0}),
+        (bootstrap_crossed, {"fraction": 0.0}),
         (subsampling_interval, {"level": 95}),
         (permutation_null, {"n_replicates": 1.5}),
     ],

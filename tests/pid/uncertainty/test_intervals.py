@@ -112,7 +112,7 @@ def test_an_interval_is_symmetric_in_students_quantile_where_the_standard_error_
     """On the scale ``log(s + slope d) / slope``, by which half a slope is for the mean of the estimate."""
     result = crossed(dominated(), 24)
     low, high = confidence_intervals(result)["synergy"]
-    slope, error = result.diagnostics["slope_synergy"], result.standard_errors["synergy"]
+    slope, error = result.diagnostics["standard_error_slope_synergy"], result.standard_errors["synergy"]
     regular = (result.diagnostics["nonregular_synergy"] == 0) & (slope.abs() > 1e-3)
     assert regular.double().mean() > 0.9
     shift = 0.5 * slope

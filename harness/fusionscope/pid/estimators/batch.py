@@ -8,15 +8,19 @@ Legend: L layers (all leading dimensions), S seeds, N samples, D features, K ans
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fusionscope.errors import InputError
 from fusionscope.pid.estimators._alignment import Minibatch, align, flow, initial_parameters
+from fusionscope.pid.estimators.base import Estimator
+from fusionscope.pid.estimators.exact import ExactEstimator
+from fusionscope.pid.estimators.sample import PairSample, Sample
 from fusionscope.pid.result import ATOMS, PIDResult
-from fusionscope.pid.validate import check_count, check_same_shape, check_share, check_simplex
+from fusionscope.pid.validate import check_count, check_fraction
 
 __all__ = ["BatchEstimator"]
 
@@ -25,7 +29,7 @@ _MOST_ELEMENTS = 2**25
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchEstimator:
+class BatchEstimator(Estimator[PairSample]):
     """The BATCH estimator: the original's network and training, with label masses balanced before scaling.
 
     `BatchEstimator(balance=False, sinkhorn_tolerance=0.01, clip=True)` is the original's arithmetic. Balanced, every
@@ -43,16 +47,18 @@ class BatchEstimator:
         hidden_layers: Hidden layers after the first.
         embedding_size: Numbers in the embedding of one sample and label.
         epochs: Passes over the training part.
-        batch_size: Samples in a minibatch; at most so many in a test batch.
+        batch_size: Samples in a minibatch, and the maximum number of samples in a test batch.
         learning_rate: Of Adam.
         sinkhorn_rounds: The most rounds of scaling a label.
         sinkhorn_tolerance: Largest absolute error of a margin at which scaling stops; the original's is 0.01.
-        test_fraction: Share of the samples, drawn at random for each seed, on which the atoms are evaluated.
+        test_fraction: Fraction of the samples, drawn at random for each seed, on which the atoms are evaluated.
         balance: Give both margins of a label one common mass before scaling. The original does not; its scaling then
             seldom converges and runs to its round limit.
         standardize: Centre and scale each feature before it enters a network. The original does not.
         clip: Report negative atoms as zero, as the paper does. The atoms then no longer sum to the total.
         plug_in: Report the exact plug-in estimate on the same test samples in `diagnostics`.
+        seeds: Each gives a split, an initialisation and an order of samples, the same for every layer. The atoms are
+            means over the seeds.
 
     Example:
         >>> from fusionscope.pid import gates
@@ -72,6 +78,10 @@ class BatchEstimator:
         Xiu, Luo, Nakayama (2026), arXiv 2603.29676.
     """
 
+    name: ClassVar[str] = "batch"
+    takes: ClassVar[tuple[type[Sample], ...]] = (PairSample,)
+    needs_features: ClassVar[bool] = True
+
     hidden_size: int = 32
     hidden_layers: int = 3
     embedding_size: int = 10
@@ -85,15 +95,27 @@ class BatchEstimator:
     standardize: bool = False
     clip: bool = False
     plug_in: bool = True
+    seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "epochs", "batch_size", "sinkhorn_rounds"):
             check_count(name, getattr(self, name))
         check_count("hidden_layers", self.hidden_layers, least=0)
         check_count("embedding_size", self.embedding_size, least=2)  # it is standardised over its numbers
-        check_share("test_fraction", self.test_fraction)
+        check_fraction("test_fraction", self.test_fraction)
         for name in ("learning_rate", "sinkhorn_tolerance"):
-            check_share(name, getattr(self, name), most=math.inf)
+            check_fraction(name, getattr(self, name), most=math.inf)
+        if not len(self.seeds):
+            raise InputError("seeds=()", "at least one seed is needed", "pass seeds=(0,)")
+        for seed in self.seeds:
+            check_count("seeds", seed, least=0)
+
+    @property
+    def sentence(self) -> str:
+        return (
+            "The decomposition is estimated by the BATCH network of Liang et al. (2023) as Xiu et al. (2026) use it on "
+            f"held-out samples, the mean of {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}; nothing certifies it."
+        )
 
     def estimate(
         self,
@@ -103,7 +125,7 @@ class BatchEstimator:
         vision: Tensor,
         language: Tensor,
         *,
-        seeds: Sequence[int] = (0,),
+        seeds: Sequence[int] | None = None,
     ) -> PIDResult:
         """Fit the couplings and evaluate the atoms.
 
@@ -113,43 +135,62 @@ class BatchEstimator:
             joint: p(y|x1,x2), [..., N, K].
             vision: p(y|x1), [..., N, K].
             language: p(y|x2), [..., N, K].
-            seeds: Each gives a split, an initialisation and an order of samples; the same for every layer.
-                The atoms are means over the seeds.
+            seeds: In place of the estimator's own.
 
         Returns:
-            The result, signed (unless `clip`). BATCH certifies nothing: `union_lower` and `union_upper` are
-            NaN; `converged` says that every label's scaling on the test samples stopped by tolerance.
-            Diagnostics: for each atom `seed_std_<atom>` (with two seeds or more) and `plug_in_<atom>` (where
-            asked for); `sinkhorn_converged`, the share of scalings that stopped by tolerance.
+            As :meth:`decompose`.
 
         Raises:
             InputError: Shapes that do not match, posteriors that are not distributions, fewer than four
                 samples, or no seed.
         """
-        p_LNK = [_by_layer(p) for p in _checked_posteriors(joint, vision, language)]
+        sample = PairSample(
+            joint=joint,
+            vision=vision,
+            language=language,
+            features_vision=features_vision,
+            features_language=features_language,
+        )
+        return (self if seeds is None else replace(self, seeds=seeds)).decompose(sample)
+
+    def decompose(self, sample: PairSample, *, standard_errors: bool = False) -> PIDResult:
+        """Fit the couplings and evaluate the atoms.
+
+        Args:
+            sample: Pairs with features; weights are refused, since minibatches count every pair once.
+            standard_errors: It has none; see ``seed_std_<atom>``.
+
+        Returns:
+            The result, signed (unless `clip`). BATCH certifies nothing: `union_lower` and `union_upper` are
+            NaN; `converged` says that every label's scaling on the test samples stopped by tolerance.
+            Diagnostics: for each atom `seed_std_<atom>` (with two seeds or more) and `plug_in_<atom>` (where
+            asked for); `sinkhorn_converged`, the fraction of scalings that stopped by tolerance.
+
+        Raises:
+            ConfigError: No features.
+            InputError: Weights, shapes that do not match, posteriors that are not distributions, or fewer than four
+                samples.
+        """
+        self.check_sample(sample)
+        p_LNK = _checked_posteriors(sample)
         n_layers, n_samples, n_answers = p_LNK[0].shape
         x = [
-            self._checked_features(name, given, n_layers, n_samples)
-            for name, given in (
-                ("features_vision", features_vision),
-                ("features_language", features_language),
-            )
+            self._checked_features(name, getattr(sample, name), n_layers, n_samples)
+            for name in ("features_vision", "features_language")
         ]
-        if not seeds:
-            raise InputError("seeds=()", "at least one seed is needed", "pass seeds=(0,)")
-        orders = torch.stack([torch.randperm(n_samples, generator=_generator(seed)) for seed in seeds])
+        orders = torch.stack([torch.randperm(n_samples, generator=_generator(seed)) for seed in self.seeds])
         n_test = min(max(round(self.test_fraction * n_samples), 2), n_samples - 2)
-        orders = orders.to(joint.device)
+        orders = orders.to(p_LNK[0].device)
         split = (orders[:, : n_samples - n_test], orders[:, n_samples - n_test :])
 
-        chunk = max(1, _MOST_ELEMENTS // (len(seeds) * n_answers * min(self.batch_size, n_samples) ** 2))
+        chunk = max(1, _MOST_ELEMENTS // (len(self.seeds) * n_answers * min(self.batch_size, n_samples) ** 2))
         parts = []
         for start in range(0, n_layers, chunk):
             some = slice(start, start + chunk)
             x_some = [given if given.ndim == 2 else given[some] for given in x]
-            parts.append(self._fit_and_evaluate(x_some, [p[some].float() for p in p_LNK[1:]], split, seeds))
+            parts.append(self._fit_and_evaluate(x_some, [p[some].float() for p in p_LNK[1:]], split))
         flow_LS, stopped_LS = (torch.cat(part) for part in zip(*parts, strict=True))
-        return self._result(flow_LS, stopped_LS, p_LNK, split[1], joint.shape[:-2])
+        return self._result(flow_LS, stopped_LS, p_LNK, split[1], sample.leading)
 
     def _checked_features(self, name: str, x: Tensor, n_layers: int, n_samples: int) -> Tensor:
         """float32 [N, D], or [L, N, D] where each layer has its own."""
@@ -168,20 +209,17 @@ class BatchEstimator:
             x = (x - x.mean(-2, keepdim=True)) / x.std(-2, keepdim=True).clamp_min(1e-8)
         return x
 
-    def _fit_and_evaluate(
-        self, x: list[Tensor], p: list[Tensor], split: Sequence[Tensor], seeds: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """The test part's I_Q(X2; Y | X1) in nats, and the share of converged scalings, [L, S] each."""
+    def _fit_and_evaluate(self, x: list[Tensor], p: list[Tensor], split: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The test part's I_Q(X2; Y | X1) in nats, and the fraction of converged scalings, [L, S] each."""
         train_SN, test_SN = split
-        generators = [_generator(seed) for seed in seeds]
+        generators = [_generator(seed) for seed in self.seeds]
         hidden = [self.hidden_size] * (self.hidden_layers + 1)
-        networks = (
-            initial_parameters([x[0].shape[-1], *hidden, self.embedding_size * p[0].shape[-1]],
-                               p[0].shape[0], generators, p[0]),
-            initial_parameters([x[1].shape[-1], *hidden, self.embedding_size * p[0].shape[-1]],
-                               p[0].shape[0], generators, p[0]),
-        )  # fmt: skip
-        optimizer = torch.optim.Adam([*networks[0], *networks[1]], lr=self.learning_rate)
+        out = self.embedding_size * p[0].shape[-1]
+        first, second = (
+            initial_parameters([source.shape[-1], *hidden, out], p[0].shape[0], generators, p[0]) for source in x
+        )
+        networks = (first, second)
+        optimizer = torch.optim.Adam([*first, *second], lr=self.learning_rate)
         size = min(self.batch_size, train_SN.shape[1])
         for _ in range(self.epochs):
             order = torch.stack([torch.randperm(train_SN.shape[1], generator=g) for g in generators])
@@ -203,8 +241,8 @@ class BatchEstimator:
         n_test = test_SN.shape[1]
         batches = test_SN.tensor_split(math.ceil(n_test / self.batch_size), dim=1)
         values = [(*self._evaluate(x, p, batch, networks), batch.shape[1] / n_test) for batch in batches]
-        flow_LS = sum((flow_ * share for flow_, _, share in values), torch.zeros(()))
-        stopped_LS = sum((stopped * share for _, stopped, share in values), torch.zeros(()))
+        flow_LS = sum((flow_ * fraction for flow_, _, fraction in values), torch.zeros(()))
+        stopped_LS = sum((stopped * fraction for _, stopped, fraction in values), torch.zeros(()))
         return flow_LS, stopped_LS
 
     def _evaluate(
@@ -250,7 +288,7 @@ class BatchEstimator:
             union_upper=unknown,
             converged=(stopped_LS.min(1).values >= 1 - 1e-6).reshape(shape),
             n=p_LNK[0].shape[1],
-            estimator="batch",
+            estimator=self.name,
             diagnostics={name: value.reshape(shape) for name, value in diagnostics.items()},
         )
 
@@ -259,21 +297,22 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _by_layer(p: Tensor) -> Tensor:
-    return p.reshape(-1, *p.shape[-2:])
-
-
-def _checked_posteriors(joint: Tensor, vision: Tensor, language: Tensor) -> list[Tensor]:
-    named = (("joint", joint), ("vision", vision), ("language", language))
-    checked = [check_simplex(name, p, 1, 2).detach() for name, p in named]
-    check_same_shape(*named)
-    if joint.shape[-2] < 4:
+def _checked_posteriors(sample: PairSample) -> list[Tensor]:
+    """Joint, vision and language posteriors, float64 [L, N, K], without gradients."""
+    if sample.weights is not None:
         raise InputError(
-            f"joint has {joint.shape[-2]} samples",
+            "weights of pairs for estimator 'batch'",
+            "its minibatches count every pair once",
+            "draw pairs by their weights and pass weights=None, or use estimator='exact'",
+        )
+    *posteriors, _ = sample.flat()
+    if posteriors[0].shape[1] < 4:
+        raise InputError(
+            f"joint has {posteriors[0].shape[1]} samples",
             "training and test part need two each",
             "pass four or more",
         )
-    return checked
+    return [p.detach() for p in posteriors]
 
 
 def _divergence(p_LSNK: Tensor, p_y: Tensor) -> Tensor:
@@ -284,8 +323,6 @@ def _divergence(p_LSNK: Tensor, p_y: Tensor) -> Tensor:
 
 def _plug_in(p_LSNK: list[Tensor]) -> dict[str, Tensor]:
     """The exact atoms on the test samples, means over the seeds."""
-    from fusionscope.pid.posteriors import pid_from_posteriors
-
     joint, vision, language = p_LSNK
-    exact = pid_from_posteriors(joint, vision, language)
+    exact = ExactEstimator().decompose(PairSample(joint=joint, vision=vision, language=language))
     return {f"plug_in_{name}": value.mean(1) for name, value in exact.atoms().items()}

@@ -23,13 +23,13 @@ from torch import Tensor
 from fusionscope.pid import device
 from fusionscope.pid.information import information_about_answer
 from fusionscope.pid.uncertainty.regularity import drawn, halves
-from fusionscope.pid.union.solve import solve_union
+from fusionscope.pid.union import solve_union
 
 _SPLITS = 2
 _TOLERANCE = 2e-4  # nats; far below the sampling error of the extrapolation itself
 
 
-def plug_in_bias(
+def grid_bias(
     p_LABK: Tensor, w_LAB: Tensor, informations: dict[str, Tensor], sampled: tuple[bool, bool]
 ) -> dict[str, Tensor]:
     """First-order bias of the four informations, nats [L] each; what to subtract from the plug-in.

@@ -20,7 +20,7 @@ from fusionscope.pid import device
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.local import local_scores, with_atoms
 from fusionscope.pid.uncertainty.regularity import HALF_TOLERANCE, SPLITS, Halves, drawn, halves, pairs_of
-from fusionscope.pid.union.solve import solve_union
+from fusionscope.pid.union import solve_union
 
 
 def standard_errors(
@@ -35,8 +35,8 @@ def standard_errors(
         sampled: Whether the images, and the questions, are a sample.
     """
     first = with_atoms({name: w_LAB * (s - (w_LAB * s).sum((1, 2), keepdim=True)) for name, s in scores.items()})
-    bend_LAB = _interaction_of_answers(joint_LABK)
-    both = with_atoms({name: w_LAB * s - bend_LAB for name, s in scores.items()})
+    interaction_LAB = _interaction_of_answers(joint_LABK)
+    both = with_atoms({name: w_LAB * s - interaction_LAB for name, s in scores.items()})
     return {name: NATS_TO_BITS * _clustered(first[name], both[name], sampled) for name in first}
 
 
@@ -124,7 +124,7 @@ def _bits(informations: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resample(
-    joint_LABK: Tensor, sampled: tuple[bool, bool], generator: torch.Generator, share: float = 1.0
+    joint_LABK: Tensor, sampled: tuple[bool, bool], generator: torch.Generator, fraction: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draws the sampled axes with replacement, the same draw for every problem.
 
@@ -132,7 +132,7 @@ def resample(
         joint_LABK: Weighted joint masses.
         sampled: Which of the axes are drawn.
         generator: Of the draws; on the CPU, so that devices agree.
-        share: Draws per axis as a share of its size; under 1 for subsampling.
+        fraction: Draws per axis as a fraction of its size; under 1 for subsampling.
 
     Returns:
         The masses of what was drawn, renormalised, without rows and columns that were not; and which ones remain.
@@ -141,7 +141,7 @@ def resample(
     for axis, is_sampled in enumerate(sampled):
         if is_sampled:
             n = joint_LABK.shape[1 + axis]
-            picks = torch.randint(n, (max(2, round(share * n)),), generator=generator)
+            picks = torch.randint(n, (max(2, round(fraction * n)),), generator=generator)
             counts_N = torch.bincount(picks, minlength=n).to(joint_LABK)
             kept[axis] = counts_N.nonzero()[:, 0]
             counts = counts_N[kept[axis]].view([-1 if dim == 1 + axis else 1 for dim in range(4)])

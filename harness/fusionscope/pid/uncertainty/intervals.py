@@ -8,7 +8,7 @@ from torch import Tensor
 from fusionscope.errors import InputError
 from fusionscope.pid.result import ATOMS, PIDResult
 from fusionscope.pid.uncertainty.regularity import DEGENERATE
-from fusionscope.pid.validate import check_share
+from fusionscope.pid.validate import check_fraction
 
 
 def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tuple[Tensor, Tensor]]:
@@ -16,11 +16,11 @@ def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tu
 
     A quantile of Student's t for the smaller number of units, on a scale on which the standard error does not change
     with the atom: where ``s(x) = s + slope (x - estimate)``, that is the logarithm of ``s(x)``. Where an atom is
-    flagged ``nonregular_<atom>`` (a kink within reach, or a vanishing influence function) the bend is added to the
-    standard error, and each end is the wider of the symmetric one and that where ``x`` is as many ``s(x)`` away: the
-    coverage is then measured, not derived (tools/check_pid.py). A standard error counts as at least 3e-4 bits, the
-    resolution of the halves that it is judged by; the bias of paired samples, which is not taken from their atoms, is
-    taken from the ends.
+    flagged ``nonregular_<atom>`` (a kink within reach, or a vanishing influence function) the half-sample curvature is
+    added to the standard error, and each end is the wider of the symmetric one and that where ``x`` is as many ``s(x)``
+    away: the coverage is then measured, not derived (tools/check_pid.py). A standard error counts as at least 3e-4
+    bits, the resolution of the halves that it is judged by; the bias of paired samples, which is not taken from their
+    atoms, is taken from the ends.
 
     Args:
         result: With standard errors.
@@ -30,7 +30,7 @@ def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tu
         By name of the atom, the lower and upper ends [...].
 
     Raises:
-        InputError: The result has no standard errors; a level that is none.
+        InputError: The result has no standard errors; a level outside of 0 to 1.
 
     Example:
         >>> from fusionscope.pid import pid_crossed
@@ -44,19 +44,19 @@ def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tu
         raise InputError(
             "the result has no standard errors", "an interval is made of them", "pass standard_errors=True"
         )
-    check_share("level", level)
+    check_fraction("level", level)
     return {name: _interval(result, name, NormalDist().inv_cdf(0.5 + 0.5 * level)) for name in ATOMS}
 
 
 def _interval(result: PIDResult, name: str, z: float) -> tuple[Tensor, Tensor]:
     error = result.standard_errors[name].clamp(min=DEGENERATE)
     zero = torch.zeros_like(error)
-    of = {key: result.diagnostics.get(key, zero) for key in ("bend", f"nonregular_{name}", f"plug_in_bias_{name}")}
-    estimate = getattr(result, name) - of[f"plug_in_bias_{name}"]
+    curvature = result.diagnostics.get("half_sample_curvature", zero)
+    nonregular = result.diagnostics.get(f"nonregular_{name}", zero) > 0
+    estimate = getattr(result, name) - result.diagnostics.get(f"half_sample_bias_{name}", zero)
     t = _student(z, result.diagnostics.get("degrees_of_freedom", torch.full_like(error, torch.inf)))
-    slope = result.diagnostics.get(f"slope_{name}", zero)
-    nonregular = of[f"nonregular_{name}"] > 0
-    error = torch.where(nonregular, torch.hypot(error, of["bend"]), error)
+    slope = result.diagnostics.get(f"standard_error_slope_{name}", zero)
+    error = torch.where(nonregular, torch.hypot(error, curvature), error)
     down, up = (torch.where(nonregular, _wider(t, sign * slope), _regular(t, sign * slope)) for sign in (-1, 1))
     return estimate - down * error, estimate + up * error
 
@@ -73,5 +73,5 @@ def _wider(t: Tensor, slope: Tensor) -> Tensor:
 
 def _student(z: float, degrees: Tensor) -> Tensor:
     """Student's quantile from the normal one, to the second order in the inverse degrees of freedom."""
-    one = 1 / degrees.clamp(min=1.0)
-    return z + (z**3 + z) / 4 * one + (5 * z**5 + 16 * z**3 + 3 * z) / 96 * one**2
+    inverse = 1 / degrees.clamp(min=1.0)
+    return z + (z**3 + z) / 4 * inverse + (5 * z**5 + 16 * z**3 + 3 * z) / 96 * inverse**2

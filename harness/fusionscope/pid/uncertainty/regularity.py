@@ -5,11 +5,11 @@ from the truth, in distribution, and its complement as far in the other directio
 perturbation, and their mean, less the whole, is even: the curve and the kink, at the very scale of the sampling error,
 without what is linear. Three things are read from the halves:
 
-* the bend, the spread of the even part. Every atom is a sum of informations, which do not kink, and of either unique
-  atom; the straighter one counts, so that a source that dominates is regular;
+* the half-sample curvature, the spread of the even part. Every atom is a sum of informations, which do not kink, and of
+  either unique atom; the straighter one counts, so that a source that dominates is regular;
 * the bias, its mean;
-* the slope: how a standard error grows with its atom (information is quadratic in small effects), which makes intervals
-  asymmetric.
+* the slope of the standard error: how it grows with its atom (information is quadratic in small effects), which makes
+  intervals asymmetric.
 
 A kink is within reach, too, where a unique atom that varies is less than three of its standard errors from 0: on the
 other side it would be 0. It concerns the atoms whose standard error is not large against that of the unique atom.
@@ -38,7 +38,7 @@ HALF_TOLERANCE = 2e-4  # nats
 DEGENERATE = 3e-4  # bits: under it a standard error is the solver's gap and second-order terms
 _REACH = 3.0  # standard errors from 0 within which a unique atom is near a kink
 _CONCERNS = 0.35  # a kink of this size, in standard errors of an atom, concerns it; tools/check_pid.py: calibration
-_MOST_BENT = 0.6  # bend of an atom in its standard errors beyond which they do not describe it
+_MOST_CURVED = 0.6  # half-sample curvature in standard errors of an atom beyond which they do not describe it
 _STEEPEST = 0.3  # a slope from few halves is cut off here, where it moves an interval by two thirds of its half width
 _UNIQUE = ("unique_vision", "unique_language")
 
@@ -78,9 +78,9 @@ def drawn(p_LABK: Tensor, w_LAB: Tensor, picks: list[tuple[Tensor, Tensor]]) -> 
 
 
 def pairs_of(parts: list[Tensor]) -> Tensor:
-    """What was found for half after half, ``[r, L]`` at a time, by split and half ``[R, 2, L]``."""
-    found = torch.cat(parts)
-    return found.view(-1, 2, found.shape[-1])
+    """Values of half after half, ``[r, L]`` at a time, by split and half ``[R, 2, L]``."""
+    values = torch.cat(parts)
+    return values.view(-1, 2, values.shape[-1])
 
 
 def judge(estimates: dict[str, Tensor], errors: dict[str, Tensor], split: Halves) -> dict[str, Tensor]:
@@ -92,28 +92,31 @@ def judge(estimates: dict[str, Tensor], errors: dict[str, Tensor], split: Halves
         split: Halves of the same problems.
 
     Returns:
-        ``bend`` (bits), ``kink_ratio`` (bend in standard errors of the union), ``nonregular`` (1 where a kink concerns
-        any atom that varies), and for each atom ``nonregular_<atom>`` (1 where a kink concerns it, or its influence
-        function vanishes) and ``slope_<atom>``.
+        ``half_sample_curvature`` (bits), ``kink_ratio`` (that curvature in standard errors of the union),
+        ``nonregular`` (1 where a kink concerns any atom that varies), and for each atom ``nonregular_<atom>`` (1 where
+        a kink concerns it, or its influence function vanishes) and ``standard_error_slope_<atom>``.
     """
-    bend_L = torch.minimum(*(split.even(name).std(0) for name in _UNIQUE))
-    near_L = torch.zeros_like(bend_L)
+    curvature_L = torch.minimum(*(split.even(name).std(0) for name in _UNIQUE))
+    near_L = torch.zeros_like(curvature_L)
     for name in _UNIQUE:
         within_L = estimates[name] < _REACH * errors[name]
         near_L = torch.where(within_L, torch.maximum(near_L, errors[name]), near_L)
-    found = {"bend": bend_L, "kink_ratio": bend_L / errors["union"].clamp(min=DEGENERATE)}
-    any_L = torch.zeros_like(bend_L, dtype=torch.bool)
+    diagnostics = {
+        "half_sample_curvature": curvature_L,
+        "kink_ratio": curvature_L / errors["union"].clamp(min=DEGENERATE),
+    }
+    any_L = torch.zeros_like(curvature_L, dtype=torch.bool)
     for name in ATOMS:
         error_L = errors[name].clamp(min=DEGENERATE)
         vanishes_L = errors[name] < DEGENERATE
-        kinked_L = (near_L > _CONCERNS * error_L) | (bend_L > _MOST_BENT * error_L)
+        kinked_L = (near_L > _CONCERNS * error_L) | (curvature_L > _MOST_CURVED * error_L)
         any_L = any_L | (kinked_L & ~vanishes_L)
-        found[f"nonregular_{name}"] = (kinked_L | vanishes_L).double()
-        found[f"slope_{name}"] = _slope(split.values[name], split.errors[name])
-    return {**found, "nonregular": any_L.double()}
+        diagnostics[f"nonregular_{name}"] = (kinked_L | vanishes_L).double()
+        diagnostics[f"standard_error_slope_{name}"] = _slope(split.values[name], split.errors[name])
+    return {**diagnostics, "nonregular": any_L.double()}
 
 
-def plug_in_bias(split: Halves) -> dict[str, Tensor]:
+def half_sample_bias(split: Halves) -> dict[str, Tensor]:
     """Bias of the atoms, bits [L]: a half is biased twice as much as the whole."""
     return {name: split.even(name).mean(0) for name in ATOMS}
 

@@ -19,7 +19,7 @@ from fusionscope.pid.posteriors import pid_from_posteriors
 from fusionscope.pid.result import ATOMS
 from fusionscope.pid.uncertainty.bias import plug_in_joint
 from fusionscope.pid.uncertainty.influence import resample
-from fusionscope.pid.validate import check_count, check_same_shape, check_share, check_simplex, check_weights
+from fusionscope.pid.validate import check_count, check_fraction, check_same_shape, check_simplex, check_weights
 
 
 def bootstrap_crossed(
@@ -27,7 +27,7 @@ def bootstrap_crossed(
     weights: Tensor | None = None,
     *,
     n_replicates: int = 200,
-    share: float = 1.0,
+    fraction: float = 1.0,
     images_enumerated: bool = False,
     questions_enumerated: bool = False,
     seed: int = 0,
@@ -38,7 +38,7 @@ def bootstrap_crossed(
         conditionals: p(y | a, b), [..., A, B, K].
         weights: As in :func:`fusionscope.pid.pid_crossed`.
         n_replicates: R.
-        share: How many are drawn of each axis, as a share of its size; 1 for the bootstrap.
+        fraction: How many are drawn of each axis, as a fraction of its size; 1 for the bootstrap.
         images_enumerated: Keep the images as they are.
         questions_enumerated: Keep the questions as they are.
         seed: Of the draws.
@@ -48,10 +48,10 @@ def bootstrap_crossed(
     """
     joint_LABK, shape = _joint(conditionals, weights)
     check_count("n_replicates", n_replicates)
-    check_share("share", share, up_to_most=True)
+    check_fraction("fraction", fraction, top=True)
     generator = torch.Generator().manual_seed(seed)
     sampled = (not images_enumerated, not questions_enumerated)
-    drawn = (resample(joint_LABK, sampled, generator, share)[0] for _ in range(n_replicates))
+    drawn = (resample(joint_LABK, sampled, generator, fraction)[0] for _ in range(n_replicates))
     return _stacked([_atoms(joint) for joint in drawn], shape)
 
 
@@ -60,7 +60,7 @@ def subsampling_interval(
     weights: Tensor | None = None,
     *,
     level: float = 0.95,
-    share: float = 0.5,
+    fraction: float = 0.5,
     n_replicates: int = 200,
     images_enumerated: bool = False,
     questions_enumerated: bool = False,
@@ -76,7 +76,7 @@ def subsampling_interval(
         conditionals: p(y | a, b), [..., A, B, K].
         weights: As in :func:`fusionscope.pid.pid_crossed`.
         level: Coverage that is aimed at.
-        share: Units drawn per axis as a share of its size.
+        fraction: Units drawn per axis as a fraction of its size.
         n_replicates: R.
         images_enumerated: The images are not a sample.
         questions_enumerated: The questions are not a sample.
@@ -88,18 +88,18 @@ def subsampling_interval(
     joint_LABK, shape = _joint(conditionals, weights)
     if images_enumerated and questions_enumerated:
         raise InputError("both axes are enumerated", "nothing was sampled", "there is no interval: the atoms are exact")
-    check_share("level", level)
+    check_fraction("level", level)
     drawn = bootstrap_crossed(
         conditionals,
         weights,
         n_replicates=n_replicates,
-        share=share,
+        fraction=fraction,
         images_enumerated=images_enumerated,
         questions_enumerated=questions_enumerated,
         seed=seed,
     )
     whole = {name: x[0] for name, x in _stacked([_atoms(joint_LABK)], shape).items()}
-    widths = {name: share**0.5 * (drawn[name] - whole[name]).abs().quantile(level, dim=0) for name in whole}
+    widths = {name: fraction**0.5 * (drawn[name] - whole[name]).abs().quantile(level, dim=0) for name in whole}
     return {name: (whole[name] - widths[name], whole[name] + widths[name]) for name in whole}
 
 
@@ -109,7 +109,7 @@ def bootstrap_posteriors(
     language: Tensor,
     *,
     n_replicates: int = 200,
-    share: float = 1.0,
+    fraction: float = 1.0,
     max_tilt: float = 0.1,
     seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ def bootstrap_posteriors(
         vision: p(y | x1), [..., N, K].
         language: p(y | x2), [..., N, K].
         n_replicates: R.
-        share: Samples drawn as a share of N.
+        fraction: Samples drawn as a fraction of N.
         max_tilt: As in :func:`fusionscope.pid.pid_from_posteriors`.
         seed: Of the draws.
 
@@ -131,15 +131,14 @@ def bootstrap_posteriors(
         check_simplex(name, p, n_event_dims=1, min_ndim=2)
     check_same_shape(("joint", joint), ("vision", vision), ("language", language))
     check_count("n_replicates", n_replicates)
-    check_share("share", share, up_to_most=True)
+    check_fraction("fraction", fraction, top=True)
     n = joint.shape[-2]
     generator = torch.Generator().manual_seed(seed)
     replicates: list[dict[str, Tensor]] = []
     for _ in range(n_replicates):
-        picks = torch.randint(n, (max(2, round(share * n)),), generator=generator).to(joint.device)
+        picks = torch.randint(n, (max(2, round(fraction * n)),), generator=generator).to(joint.device)
         some_joint, some_vision, some_language = (p.index_select(-2, picks) for p in (joint, vision, language))
-        found = pid_from_posteriors(some_joint, some_vision, some_language, max_tilt=max_tilt)
-        replicates.append(found.atoms())
+        replicates.append(pid_from_posteriors(some_joint, some_vision, some_language, max_tilt=max_tilt).atoms())
     return {name: torch.stack([replicate[name] for replicate in replicates]) for name in ATOMS}
 
 
@@ -168,14 +167,14 @@ def permutation_null(
     check_count("n_replicates", n_replicates)
     axis = 1 if source == "vision" else 2
     generator = torch.Generator().manual_seed(seed)
-    found = _atoms(joint_LABK)
+    observed = _atoms(joint_LABK)
     names = (f"unique_{source}", "redundancy", f"information_{source}")
-    above = {name: torch.ones_like(found[name]) for name in names}
+    above = {name: torch.ones_like(observed[name]) for name in names}
     for _ in range(n_replicates):
         noise = torch.rand(joint_LABK.shape[1:3], generator=generator, dtype=torch.float64)
         order = noise.argsort(axis - 1).to(joint_LABK.device)[None, ..., None].expand_as(joint_LABK)
         null = _atoms(joint_LABK.gather(axis, order))
-        above = {name: above[name] + (null[name] >= found[name] - 1e-9) for name in names}
+        above = {name: above[name] + (null[name] >= observed[name] - 1e-9) for name in names}
     return {name: (count / (n_replicates + 1)).reshape(shape) for name, count in above.items()}
 
 

@@ -20,9 +20,16 @@ from fusionscope.pid import device
 from fusionscope.pid.information import NATS_TO_BITS, information_about_answer, log_ratio
 from fusionscope.pid.local import with_atoms
 from fusionscope.pid.tilt import consistent_masses, tilt
-from fusionscope.pid.uncertainty.regularity import HALF_TOLERANCE, SPLITS, Halves, halves, judge, pairs_of, plug_in_bias
-from fusionscope.pid.union.cells import merge, pool
-from fusionscope.pid.union.solve import Union, solve_union
+from fusionscope.pid.uncertainty.regularity import (
+    HALF_TOLERANCE,
+    SPLITS,
+    Halves,
+    half_sample_bias,
+    halves,
+    judge,
+    pairs_of,
+)
+from fusionscope.pid.union import Union, merge, pool, solve_union
 
 _MOST_POINTS = 64
 _CELLS = 16
@@ -76,7 +83,7 @@ def sample_uncertainty(
     sources = tuple(_coarse(rows, w_LN) if of_cells else _own(rows) for rows in (vision_LNK, language_LNK))
     split = _halved(sources, joint_LNK, w_LN)
     diagnostics = judge(estimates, errors, split)
-    diagnostics |= {f"plug_in_bias_{name}": bias for name, bias in plug_in_bias(split).items()}
+    diagnostics |= {f"half_sample_bias_{name}": bias for name, bias in half_sample_bias(split).items()}
     degrees = max(1.0, joint_LNK.shape[1] - 1.0)
     return errors, {**diagnostics, "degrees_of_freedom": torch.full_like(errors["union"], degrees)}
 

@@ -1,0 +1,136 @@
+"""What an estimator reads: a grid of images and questions, or pairs of them, at any number of layers.
+
+Shapes: A images, B questions, N pairs, K answers, D features; leading dimensions are layers, L when flattened.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fusionscope.errors import InputError
+from fusionscope.pid.validate import check_same_shape, check_simplex, check_weights
+
+
+class _Movable:
+    """Moving a sample's tensors between devices."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same sample on another device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        moved = {name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)}
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridSample(_Movable):
+    """Every image with every question.
+
+    Args:
+        conditionals: p(y | a, b), [..., A, B, K], any floating dtype.
+        weights: Weights of the pairs [A, B] or [..., A, B], summing to 1, zeros allowed; uniform by default.
+        images_enumerated: The images are the whole population: no bias correction, no error on this axis.
+        questions_enumerated: The same for the questions.
+    """
+
+    conditionals: Tensor
+    weights: Tensor | None = None
+    images_enumerated: bool = False
+    questions_enumerated: bool = False
+
+    @property
+    def leading(self) -> torch.Size:
+        """The shape of the leading dimensions."""
+        return self.conditionals.shape[:-3]
+
+    @property
+    def has_features(self) -> bool:
+        """A grid holds no features."""
+        return False
+
+    @property
+    def sampled(self) -> tuple[bool, bool]:
+        """Whether the images, and the questions, are a sample."""
+        return not self.images_enumerated, not self.questions_enumerated
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """Checked conditionals float64 [L, A, B, K] and weights float64 [L, A, B], differentiable.
+
+        Raises:
+            InputError: NaN, negative, not normalised, empty or of too few dimensions; weights of another shape.
+        """
+        p = check_simplex("conditionals", self.conditionals, n_event_dims=1, min_ndim=3)
+        w = check_weights("weights", self.weights, tuple(p.shape[-3:-1]), like=p)
+        return p.reshape(-1, *p.shape[-3:]), w.reshape(-1, *w.shape[-2:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSample(_Movable):
+    """Pairs of an image and a question, each with three posteriors.
+
+    Args:
+        joint: p(y | image, question), [..., N, K], any floating dtype.
+        vision: p(y | image), [..., N, K].
+        language: p(y | question), [..., N, K].
+        weights: Weights of the pairs, [N] or [..., N], summing to 1; uniform by default.
+        images: Which image each pair shows, int64 [N]; None where every pair has its own.
+        questions: Which question each pair asks, int64 [N]; None where every pair has its own.
+        features_vision: What a network may see of the image, [N, D] or [..., N, D]; None where there is nothing.
+        features_language: What a network may see of the question, [N, D] or [..., N, D].
+    """
+
+    joint: Tensor
+    vision: Tensor
+    language: Tensor
+    weights: Tensor | None = None
+    images: Tensor | None = None
+    questions: Tensor | None = None
+    features_vision: Tensor | None = None
+    features_language: Tensor | None = None
+
+    @property
+    def leading(self) -> torch.Size:
+        """The shape of the leading dimensions."""
+        return self.joint.shape[:-2]
+
+    @property
+    def has_features(self) -> bool:
+        """Whether a network has something to see of both sources."""
+        return self.features_vision is not None and self.features_language is not None
+
+    def flat(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Checked joint, vision and language posteriors float64 [L, N, K] and weights float64 [L, N], differentiable.
+
+        Raises:
+            InputError: Not distributions, shapes that do not match each other, weights of another shape.
+        """
+        named = (("joint", self.joint), ("vision", self.vision), ("language", self.language))
+        joint, vision, language = (check_simplex(name, p, n_event_dims=1, min_ndim=2) for name, p in named)
+        check_same_shape(*named)
+        w = check_weights("weights", self.weights, (joint.shape[-2],), like=joint)
+        joint_LNK, vision_LNK, language_LNK = (p.reshape(-1, *p.shape[-2:]) for p in (joint, vision, language))
+        return joint_LNK, vision_LNK, language_LNK, w.reshape(-1, w.shape[-1])
+
+    def clusters(self) -> tuple[Tensor, Tensor]:
+        """The image and the question of every pair, numbered from 0, int64 [N] each.
+
+        Raises:
+            InputError: Identifiers that are no int64 tensor of one number a pair.
+        """
+        return self._numbered("images", self.images), self._numbered("questions", self.questions)
+
+    def _numbered(self, name: str, identifiers: Tensor | None) -> Tensor:
+        n = self.joint.shape[-2]
+        if identifiers is None:
+            return torch.arange(n, device=self.joint.device)
+        if identifiers.shape != (n,) or identifiers.dtype != torch.int64:
+            raise InputError(
+                f"{name} has shape {tuple(identifiers.shape)} and dtype {identifiers.dtype}",
+                f"it names the cluster of each of the {n} pairs by a whole number",
+                f"pass {name} as int64 [{n}]",
+            )
+        return torch.unique(identifiers, return_inverse=True)[1].to(self.joint.device)
+
+
+Sample = GridSample | PairSample
