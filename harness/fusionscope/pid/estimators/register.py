@@ -1,25 +1,17 @@
 """Estimators by name, found through entry points, so that one may live in any package."""
 
-from dataclasses import fields
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from fusionscope.errors import ConfigError, UnknownNameError
+from fusionscope.errors import ConfigError
 from fusionscope.pid.estimators.base import Estimator
+from fusionscope.plugins import Register
 
-GROUP = "fusionscope.estimators"
-
-
-@cache
-def _entries() -> dict[str, EntryPoint]:
-    """Read once: every installed package is looked into, and a bootstrap asks hundreds of times."""
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+ESTIMATORS = Register(group="fusionscope.estimators", what="estimator")
 
 
 def known_estimators() -> tuple[str, ...]:
     """Names that :func:`get_estimator` accepts."""
-    return tuple(sorted(_entries()))
+    return ESTIMATORS.names()
 
 
 def get_estimator(name: str, **options: Any) -> Estimator[Any]:
@@ -38,27 +30,11 @@ def get_estimator(name: str, **options: Any) -> Estimator[Any]:
         >>> get_estimator("exact", max_tilt=0.2).max_tilt
         0.2
     """
-    entries = _entries()
-    if name not in entries:
-        raise UnknownNameError(
-            f"unknown estimator {name!r}",
-            f"known estimators are {', '.join(sorted(entries)) or 'none (is fusionscope installed?)'}",
-            f"use one of them, or register a class as an entry point of the group {GROUP!r}",
-        )
-    kind = entries[name].load()
-    if not (isinstance(kind, type) and issubclass(kind, Estimator) and kind.name == name):
+    estimator = ESTIMATORS.make(name, options)
+    if not isinstance(estimator, Estimator) or estimator.name != name:
         raise ConfigError(
-            f"entry point {name!r} is {entries[name].value}",
+            f"entry point {name!r} gives a {type(estimator).__name__}",
             f"it must be a subclass of fusionscope.pid.estimators.Estimator whose name is {name!r}",
             "correct the package that registers it",
         )
-    takes = [field.name for field in fields(kind)]
-    unknown = sorted(set(options) - set(takes))
-    if unknown:
-        raise ConfigError(
-            f"estimator {name!r} with {', '.join(map(repr, unknown))}",
-            f"its options are {', '.join(takes) or 'none'}",
-            "use these",
-        )
-    estimator: Estimator[Any] = kind(**options)
     return estimator

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from fusionscope.errors import InputError
+from fusionscope.pid.estimators.exact import ExactEstimator
+from fusionscope.pid.estimators.sample import PairSample
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.local import with_atoms
-from fusionscope.pid.posteriors import pid_from_posteriors
 from fusionscope.pid.result import ATOMS
 from fusionscope.pid.uncertainty.bias import plug_in_joint
 from fusionscope.pid.uncertainty.influence import resample
@@ -134,11 +135,13 @@ def bootstrap_posteriors(
     check_fraction("fraction", fraction, top=True)
     n = joint.shape[-2]
     generator = torch.Generator().manual_seed(seed)
+    estimator = ExactEstimator(max_tilt=max_tilt)
     replicates: list[dict[str, Tensor]] = []
     for _ in range(n_replicates):
         picks = torch.randint(n, (max(2, round(fraction * n)),), generator=generator).to(joint.device)
         some_joint, some_vision, some_language = (p.index_select(-2, picks) for p in (joint, vision, language))
-        replicates.append(pid_from_posteriors(some_joint, some_vision, some_language, max_tilt=max_tilt).atoms())
+        drawn = PairSample(joint=some_joint, vision=some_vision, language=some_language)
+        replicates.append(estimator.decompose(drawn).atoms())
     return {name: torch.stack([replicate[name] for replicate in replicates]) for name in ATOMS}
 
 
