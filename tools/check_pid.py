@@ -44,7 +44,7 @@ LEGEND = (
 ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
 SIZES = {"paired": (200, 1000), "crossed": (32, 64), "crossed, random": (64, 128), "crossed, kink": (128,)}
 SELDOM = 30  # % of draws flagged, under which the others are not a selection
-SMOOTH = 0.05  # bits: a bend per change of the masses under this is a curve
+SMOOTH = 0.05  # bits: a second difference per change of the masses under this is a curve
 
 
 def worlds() -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ def random_joints(independent: bool) -> dict[str, Tensor]:
 
 
 def kink_of(joint: Tensor) -> float:
-    """The largest one-sided bend of the union, bits, when masses change by shares of a standard normal number.
+    """The largest second difference of the union, bits, when masses change by fractions of a standard normal number.
 
     ``(I(p + e h) + I(p - e h) - 2 I(p)) / e`` at e = 1e-3 over directions h: of order e where the dual is unique up to
     the gauge, and a directional derivative's asymmetry where it is not.

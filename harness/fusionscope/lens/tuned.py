@@ -137,11 +137,11 @@ class TunedLens(nn.Module):
                     "train a lens for this checkpoint",
                 )
             scale, shift = file.get_tensor("scale"), file.get_tensor("shift")
-        found = cls(lens, *shift.shape)
+        tuned = cls(lens, *shift.shape)
         with torch.no_grad():
-            found.scale.copy_(scale)
-            found.shift.copy_(shift)
-        return found
+            tuned.scale.copy_(scale)
+            tuned.shift.copy_(shift)
+        return tuned
 
 
 def _translated(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -30,5 +30,5 @@ def information_about_answer(p: Tensor) -> Tensor:
 def log_ratio(p: Tensor, q: Tensor) -> Tensor:
     """``log(p / q)``, 0 where ``p`` is 0."""
     positive = (p > 0) & (q > 0)
-    one = torch.ones_like(p)
-    return torch.where(positive, (torch.where(positive, p, one) / torch.where(positive, q, one)).log(), 0.0)
+    ones = torch.ones_like(p)
+    return torch.where(positive, (torch.where(positive, p, ones) / torch.where(positive, q, ones)).log(), 0.0)

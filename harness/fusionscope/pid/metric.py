@@ -39,9 +39,9 @@ class PartialInformationDecomposition(Metric):
 
     Example:
         >>> metric = PartialInformationDecomposition()
-        >>> sees = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-        >>> metric.update(sees, vision=sees, language=torch.full((2, 2), 0.5))
-        >>> metric.update(sees, vision=sees, language=torch.full((2, 2), 0.5))
+        >>> certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> metric.update(certain, vision=certain, language=torch.full((2, 2), 0.5))
+        >>> metric.update(certain, vision=certain, language=torch.full((2, 2), 0.5))
         >>> round(float(metric.compute()["unique_vision"]), 4)
         1.0
     """
@@ -64,7 +64,7 @@ class PartialInformationDecomposition(Metric):
         self.estimator.check_usable(PairSample)
         self.standard_errors = standard_errors
         # One flat float64 stream of self-describing records: a rank without samples takes part in the
-        # gathering with nothing (torchmetrics makes it one-dimensional and of the metric's own dtype).
+        # gathering with nothing (torchmetrics makes it one-dimensional and of the metric's dtype).
         self.set_dtype(torch.float64)
         self.add_state("stream", default=[], dist_reduce_fx="cat")
 
@@ -96,8 +96,8 @@ class PartialInformationDecomposition(Metric):
 
         Returns:
             By name, in bits: the four atoms, `total`, `information_vision`, `information_language`, the
-            certified `union_lower` and `union_upper`, `converged`, and `standard_error_<atom>` where asked
-            for.
+            certified `union_lower` and `union_upper`, `converged`, and `standard_error_<atom>` where
+            requested.
 
         Raises:
             InputError: No samples, or updates with different layers or answers; on every rank alike.

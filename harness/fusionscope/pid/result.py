@@ -23,17 +23,17 @@ class PIDResult:
     """A partial information decomposition, in bits, signed: nothing is clamped.
 
     Args:
-        redundancy: What either source tells about the answer, float64 [...].
-        unique_vision: What vision alone tells, float64 [...].
-        unique_language: What language alone tells, float64 [...].
-        synergy: What only both together tell, float64 [...].
+        redundancy: Information about the answer that is in either source, float64 [...].
+        unique_vision: Information that is in vision alone, float64 [...].
+        unique_language: Information that is in language alone, float64 [...].
+        synergy: Information that is in both together alone, float64 [...].
         total: I(X1, X2; Y), float64 [...]; the four atoms sum to it.
         information_vision: I(X1; Y), float64 [...].
         information_language: I(X2; Y), float64 [...].
         union_lower: Certified lower bound of the union information, float64 [...]; without bias correction.
         union_upper: Certified upper bound of the union information, float64 [...]; without bias correction.
-        converged: Whether the bounds are as close as was asked for, bool [...].
-        standard_errors: Standard error of each atom and of the informations, by name; empty where none was asked for.
+        converged: Whether the bounds are as close as requested, bool [...].
+        standard_errors: Standard error of each atom and of the informations, by name; empty where none were requested.
         n: How many samples, or pairs of the crossed design, the estimate rests on.
         estimator: The name of the estimator.
         diagnostics: Named tensors whose leading dimensions are those of the atoms.

@@ -28,7 +28,7 @@ def tilt(p_LNK: Tensor, w_LN: Tensor, target_LK: Tensor) -> tuple[Tensor, Tensor
 
     Returns:
         Tilted posteriors ``[L, N, K]``, the mean total variation between them and the given ones ``[L]``, and whether
-        a tilt was found, bool ``[L]``.
+        there is a tilt, bool ``[L]``.
     """
     with torch.no_grad():
         d_LK = _solve(p_LNK.detach(), w_LN.detach(), target_LK.detach())

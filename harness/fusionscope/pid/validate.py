@@ -1,4 +1,4 @@
-"""Checks of what users hand in. Every message names the argument, the value and the rule."""
+"""Checks of arguments. Every message names the argument, the value and the rule."""
 
 from numbers import Integral, Real
 
@@ -80,7 +80,7 @@ def check_tolerance(tolerance: float) -> float:
 
 
 def check_count(name: str, value: int, least: int = 1) -> int:
-    """Checks how many of something are asked for.
+    """Checks a count.
 
     Raises:
         InputError: Not an integer, or fewer than ``least``.

@@ -145,9 +145,17 @@ def test_bad_inputs_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("learning_rate", 0.0), ("learning_rate", float("nan")), ("hidden_size", 3.5), ("epochs", "8"),
-     ("embedding_size", 1), ("sinkhorn_tolerance", -0.1), ("hidden_layers", -1), ("batch_size", True)],
-)  # fmt: skip
+    [
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("hidden_size", 3.5),
+        ("epochs", "8"),
+        ("embedding_size", 1),
+        ("sinkhorn_tolerance", -0.1),
+        ("hidden_layers", -1),
+        ("batch_size", True),
+    ],
+)
 def test_settings_that_cannot_be_are_named(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{name}={value!r}"):
         BatchEstimator(**{name: value})  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ _GUARD = 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class Minibatch:
-    """The samples that every model sees at once.
+    """A minibatch of every model.
 
     Args:
         x1: Features of the first source, [S, N, D1], or [L, S, N, D1].
@@ -88,7 +88,7 @@ def align(
         tolerance: Sinkhorn's tolerance.
 
     Returns:
-        Q(x2 | x1, y), [L, S, K, A, B], and the share of labels whose scaling stopped by tolerance, [L, S].
+        Q(x2 | x1, y), [L, S, K, A, B], and the fraction of labels whose scaling stopped by tolerance, [L, S].
 
     Reference:
         Liang et al. (2023), arXiv 2302.12247, section 3.2.

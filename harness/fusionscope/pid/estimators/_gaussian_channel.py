@@ -16,7 +16,7 @@ __all__ = ["Channel", "channel", "log_determinant_bias", "principal_components",
 
 # Directions whose signal-to-noise ratio is below the square of this carry under 1e-10 nats: left out.
 _FAINT = 1e-5
-_LEAST_VARIANCE = 1e-14  # share of the leading component's: under it is what rounding leaves of second moments
+_LEAST_VARIANCE = 1e-14  # fraction of the leading component's: under it is what rounding leaves of second moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +50,17 @@ def channel(covariance: Tensor, source: slice, target: slice, name: str) -> Chan
     noise = covariance[source, source] - gain @ gain.T
     white = torch.linalg.solve_triangular(_cholesky(noise, f"{name} given target"), gain, upper=False)
     _, ratios, directions = torch.linalg.svd(white, full_matrices=False)
-    heard = ratios > _FAINT
+    informative = ratios > _FAINT
     return Channel(
-        gain=ratios[heard, None] * directions[heard], information=float(torch.log1p(ratios.square()).sum() / 2)
+        gain=ratios[informative, None] * directions[informative],
+        information=float(torch.log1p(ratios.square()).sum() / 2),
     )
 
 
 def _cholesky(matrix: Tensor, name: str) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(matrix)
     pivots = factor.diagonal().square() if int(info) == 0 else torch.zeros(1)
-    # In a correlation matrix a pivot is the share of a variable that the others leave open.
+    # In a correlation matrix a pivot is the fraction of a variable that the others leave open.
     if float(pivots.min()) < 1e-12:
         raise InputError(
             f"the covariance of {name} is singular ({matrix.shape[0]} dimensions)",
@@ -70,7 +71,7 @@ def _cholesky(matrix: Tensor, name: str) -> Tensor:
 
 
 def principal_components(x: Tensor, components: int | None, name: str) -> tuple[Tensor, float]:
-    """Project on the leading principal components, found from second moments over the shorter side.
+    """Project on the leading principal components, computed from second moments over the shorter side.
 
     Args:
         x: Samples, float64 [N, D].
@@ -78,7 +79,7 @@ def principal_components(x: Tensor, components: int | None, name: str) -> tuple[
         name: For the message.
 
     Returns:
-        Centred samples, [N, components] or [N, D], and the share of the variance kept.
+        Centred samples, [N, components] or [N, D], and the fraction of the variance kept.
 
     Raises:
         InputError: More components than samples or variables allow, or than have a variance.

@@ -33,7 +33,7 @@ class GaussianUnion:
     Args:
         lower: Certified lower bound.
         upper: Certified upper bound, attained by `correlation`.
-        correlation: The noise correlation found, [R1, R2].
+        correlation: The noise correlation that attains the upper bound, [R1, R2].
         gradient_norm: Frobenius norm of the gradient of the information there; not small at the boundary.
         steps: Newton steps taken.
     """
@@ -60,8 +60,8 @@ def solve_union(h1: Tensor, h2: Tensor, *, tolerance: float) -> GaussianUnion:
         Venkatesh, Bennett, Gale, et al. (2023), Gaussian partial information decomposition, NeurIPS, equation
         8.
 
-    >>> one = torch.ones(1, 1, dtype=torch.float64)
-    >>> union = solve_union(2 * one, one, tolerance=1e-9)
+    >>> h = torch.ones(1, 1, dtype=torch.float64)
+    >>> union = solve_union(2 * h, h, tolerance=1e-9)
     >>> abs(union.upper - 0.5 * torch.log(torch.tensor(5.0).double()).item()) < 1e-9
     True
     """
@@ -98,11 +98,11 @@ def _degradations(h1: Tensor, h2: Tensor) -> list[Tensor]:
     """
     if not h1.numel() or not h2.numel():
         return []
-    found = []
+    candidates = []
     for s in (h1 @ torch.linalg.pinv(h2), (h2 @ torch.linalg.pinv(h1)).T):
         u, values, vt = torch.linalg.svd(s, full_matrices=False)
-        found.append(u @ (values.clamp(max=1 - 1e-10)[:, None] * vt))
-    return found
+        candidates.append(u @ (values.clamp(max=1 - 1e-10)[:, None] * vt))
+    return candidates
 
 
 class _Problem:
@@ -231,10 +231,10 @@ def _conjugate_gradients(
     target = 1e-4 * rho
     for _ in range(_CG_STEPS):
         hp = curvature(p)
-        bend = (p * hp).sum()
-        if not bool(bend > 0):
+        curved = (p * hp).sum()
+        if not bool(curved > 0):
             break
-        alpha = rho / bend
+        alpha = rho / curved
         x, residual = x + alpha * p, residual - alpha * hp
         z = precondition(residual)
         rho, before = (residual * z).sum(), rho

@@ -16,7 +16,7 @@ from fusionscope.pid import device
 
 __all__ = ["balance_masses", "sinkhorn"]
 
-# An accelerator is asked once in so many rounds whether every problem has stopped; the CPU every round.
+# Rounds between two looks at whether every problem has stopped, on an accelerator; the CPU looks every round.
 _ROUNDS_PER_CHECK = 16
 
 
@@ -27,8 +27,8 @@ def balance_masses(r_GA: Tensor, c_GB: Tensor) -> tuple[Tensor, Tensor]:
     to its round limit. Treats rows and columns alike.
 
     Args:
-        r_GA: Row sums asked for, [G, A], non-negative.
-        c_GB: Column sums asked for, [G, B], non-negative.
+        r_GA: Requested row sums, [G, A], non-negative.
+        c_GB: Requested column sums, [G, B], non-negative.
 
     Returns:
         Both, scaled.
@@ -49,13 +49,13 @@ def sinkhorn(
     """Scale the rows and columns of positive matrices towards given sums.
 
     A problem stops as soon as its free margin (the one not just fitted) is within `tolerance` everywhere, as
-    in the loop of Liang et al. (2023), but all problems advance together, and an accelerator is asked only
-    once in 16 rounds whether all have stopped.
+    in the loop of Liang et al. (2023), but all problems advance together, and an accelerator is synchronised with
+    only once in 16 rounds to see whether all have stopped.
 
     Args:
         a_GAB: Positive matrices, [G, A, B]; gradients flow to them.
-        r_GA: Row sums asked for, [G, A], non-negative.
-        c_GB: Column sums asked for, [G, B], non-negative.
+        r_GA: Requested row sums, [G, A], non-negative.
+        c_GB: Requested column sums, [G, B], non-negative.
         rounds: The most rounds (one column and one row fit each).
         tolerance: Largest absolute error of a margin at which a problem stops.
 

@@ -38,7 +38,7 @@ class BatchEstimator(Estimator[PairSample]):
     of 0.14 bits where the truth and the original are at 0 and 0.04).
 
     Assumes that p(y|x1) and p(y|x2) share one label marginal. Where they do not (masked designs), no coupling exists,
-    and the atoms of this estimator are not those of any distribution: compare `diagnostics` of the exact one. Its own
+    and the atoms of this estimator are not those of any distribution: compare `diagnostics` of the exact one. Its
     error is about the sampling error of two thousand samples, largest where the two sources are equally informative
     (AND), because the network's couplings are smooth.
 
@@ -130,8 +130,8 @@ class BatchEstimator(Estimator[PairSample]):
         """Fit the couplings and evaluate the atoms.
 
         Args:
-            features_vision: What the first network sees of a sample: [N, D1], or [..., N, D1] for each layer.
-            features_language: What the second network sees: [N, D2], or [..., N, D2].
+            features_vision: Input of the first network: [N, D1], or [..., N, D1] for each layer.
+            features_language: Input of the second network: [N, D2], or [..., N, D2].
             joint: p(y|x1,x2), [..., N, K].
             vision: p(y|x1), [..., N, K].
             language: p(y|x2), [..., N, K].
@@ -224,11 +224,11 @@ class BatchEstimator(Estimator[PairSample]):
         for _ in range(self.epochs):
             order = torch.stack([torch.randperm(train_SN.shape[1], generator=g) for g in generators])
             shuffled_SN = train_SN.gather(1, order.to(train_SN.device))
-            # A short last minibatch is left out, as in the original: the next epoch's order is another one.
+            # A short last minibatch is left out, as in the original: the next epoch has another order.
             for start in range(0, train_SN.shape[1] - size + 1, size):
                 loss, _ = self._evaluate(x, p, shuffled_SN[:, start : start + size], networks)
                 optimizer.zero_grad(set_to_none=True)
-                # Models share nothing, so the gradient of the sum is each one's own.
+                # Models have no parameters in common, so the gradient of the sum is that of each.
                 loss.sum().backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         return self._evaluate_all(x, p, test_SN, networks)

@@ -35,11 +35,11 @@ class GaussianPID:
     certified interval. For a scalar target the result is the closed form of Barrett (2015): redundancy is the
     smaller information.
 
-    Only second moments are seen: what is not linear in the representations does not count. With N not well
+    Only second moments count: what is not linear in the representations does not count. With N not well
     over D1 + D2 + DY the informations are biased upwards: reduce, shrink, or correct.
 
     Args:
-        tolerance: Width of the certified interval asked for, bits.
+        tolerance: Requested width of the certified interval, bits.
         components_vision: Principal components of the first source to keep; None keeps the variables as they
             are.
         components_language: Likewise of the second source.
@@ -104,7 +104,7 @@ class GaussianPID:
         n_samples = vision.shape[-2]
         shape = torch.broadcast_shapes(*(x.shape[:-2] for x in given.values()))  # type: ignore[no-untyped-call]
         flat = [x.double().expand(*shape, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in given.values()]
-        results = [self._one(*layer) for layer in zip(*flat, strict=True)]
+        results = [self._layer(*layer) for layer in zip(*flat, strict=True)]
         return _stack(results, shape, n_samples, vision.device)
 
     def from_covariance(self, covariance: Tensor, *, sizes: tuple[int, int, int], n: int | None = None) -> PIDResult:
@@ -136,12 +136,12 @@ class GaussianPID:
             raise InputError(
                 f"covariance has a diagonal from {least:.3g} and differs from its transpose by {off:.3g}",
                 "it must be finite and symmetric with a positive diagonal",
-                "mend it",
+                "fix it",
             )
         values = self._decompose(correlation, sizes, n)
         return _stack([values], torch.Size(), n or 0, covariance.device)
 
-    def _one(self, vision: Tensor, language: Tensor, target: Tensor) -> dict[str, float]:
+    def _layer(self, vision: Tensor, language: Tensor, target: Tensor) -> dict[str, float]:
         components = {
             "vision": self.components_vision,
             "language": self.components_language,

@@ -44,17 +44,17 @@ def grid_bias(
     halves = _from_halves(p_LABK, w_LAB, informations, sampled)
     unique1 = informations["union"] - informations["information_language"]
     unique2 = informations["union"] - informations["information_vision"]
-    share = _share(unique1, unique2)
+    weight = _vision_weight(unique1, unique2)
     bias["union"] = (
         halves["union"]
-        + share * (bias["information_vision"] - halves["information_vision"])
-        + (1 - share) * (bias["information_language"] - halves["information_language"])
+        + weight * (bias["information_vision"] - halves["information_vision"])
+        + (1 - weight) * (bias["information_language"] - halves["information_language"])
     )
     return bias
 
 
-def _share(unique1: Tensor, unique2: Tensor) -> Tensor:
-    """1 where source 1 dominates, 0 where source 2 does, half where neither tells anything of its own."""
+def _vision_weight(unique1: Tensor, unique2: Tensor) -> Tensor:
+    """1 where source 1 dominates, 0 where source 2 does, half where neither has any unique information."""
     unique1, unique2 = unique1.clamp(min=0), unique2.clamp(min=0)
     both = unique1 + unique2
     return torch.where(both > 1e-6, unique1 / both.clamp(min=1e-300), torch.full_like(both, 0.5))
@@ -80,10 +80,10 @@ def _analytic(p_LABK: Tensor, w_LAB: Tensor, sampled: tuple[bool, bool]) -> dict
 
 def _conditional(p_LABK: Tensor, w_LAB: Tensor, w_rest: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """The conditional mean of p(y|a,b) along an axis, and the variance of that mean over samples of the axis."""
-    share_LAB = w_LAB / _or_one(w_rest.unsqueeze(axis))
-    mean = (p_LABK * share_LAB[..., None]).sum(axis)
-    squares = share_LAB[..., None] ** 2 * (p_LABK - mean.unsqueeze(axis)) ** 2
-    return mean, squares.sum(axis) * _small_sample((share_LAB**2).sum(axis))[..., None]
+    fraction_LAB = w_LAB / _or_one(w_rest.unsqueeze(axis))
+    mean = (p_LABK * fraction_LAB[..., None]).sum(axis)
+    squares = fraction_LAB[..., None] ** 2 * (p_LABK - mean.unsqueeze(axis)) ** 2
+    return mean, squares.sum(axis) * _small_sample((fraction_LAB**2).sum(axis))[..., None]
 
 
 def _variance_of_mean(p_LNK: Tensor, w_LN: Tensor) -> Tensor:
@@ -126,9 +126,10 @@ def _decompose_some(
 ) -> dict[str, Tensor]:
     """The informations of some parts of the grid, nats [R, L]; those of the whole where all weigh 0."""
     p, w, mass = drawn(p_LABK, w_LAB, parts)
-    found = plug_in_joint(p * w[..., None])
+    values = plug_in_joint(p * w[..., None])
     return {
-        name: torch.where(mass > 0, x, whole[name].repeat(len(parts))).view(len(parts), -1) for name, x in found.items()
+        name: torch.where(mass > 0, x, whole[name].repeat(len(parts))).view(len(parts), -1)
+        for name, x in values.items()
     }
 
 

@@ -45,7 +45,7 @@ _UNIQUE = ("unique_vision", "unique_language")
 
 @dataclass(frozen=True, kw_only=True)
 class Halves:
-    """What decomposing complementary halves tells, bits, by name of atom and information.
+    """Decompositions of complementary halves, bits, by name of atom and information.
 
     Args:
         whole: The estimates from all units ``[L]``.

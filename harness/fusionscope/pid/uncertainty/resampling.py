@@ -148,7 +148,7 @@ def bootstrap_posteriors(
 def permutation_null(
     conditionals: Tensor, *, source: str = "vision", n_replicates: int = 200, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Whether what a source tells is more than finitely many questions (or images) make it seem.
+    """Whether the information in a source exceeds what finitely many questions (or images) feign.
 
     Under the null, which image it is makes no difference that is consistent over questions: images are permuted
     within every question, independently. That keeps I(X1, X2; Y) and I(X2; Y) and leaves I(X1; Y) only its plug-in

@@ -67,7 +67,7 @@ def _ascend_some(t_LAK: Tensor, other_LB: Tensor, f_LAK: Tensor, e_LBK: Tensor, 
 def _inside(f_LAK: Tensor, step_LAK: Tensor, e_LBK: Tensor, slack_LAB: Tensor) -> tuple[Tensor, Tensor]:
     """Takes of each point's step what keeps a tenth of its least slack, shortening up to three times.
 
-    A device of its own is not asked whether all are done: what is inside stays where it is.
+    An accelerator is not synchronised with to see whether all are done: what is inside stays where it is.
     """
     least_LA1 = 0.1 * slack_LAB.amin(2, keepdim=True)
     for attempt in range(4):

@@ -10,7 +10,7 @@ With ``z`` the multipliers of q >= 0, the Newton system has per pair (a, b) the 
 whose inverse is ``diag(D) + c D D'``, ``D = q / (1 + z)``, ``c = 1 / sum_y(D z)``. Margins couple the pairs; the larger
 source is eliminated in K x K blocks, which leaves a system of size K times the smaller source.
 
-Rescaling a pair costs next to nothing near the end (``1 / c`` is its share of the gap), so the inverse Hessian grows as
+Rescaling a pair costs next to nothing near the end (``1 / c`` is its part of the gap), so the inverse Hessian grows as
 the inverse of the gap and what f and g say about it cancels: in plain arithmetic the margins of q are lost at a gap of
 1e-9. Below 1e-7 the system is therefore solved for that rescaling ``t`` too, ``dq = D (f + g + t - gradient)``, with
 ``1 / c`` damped and the damping taken back by iterative refinement.
@@ -34,21 +34,21 @@ from fusionscope.pid.union.blocks import factor, half_coupling, margins_of_produ
 _TO_BOUNDARY = 0.9  # longer steps leave the path, shorter ones are too many
 _START_MULTIPLIER = 0.1
 # Points that hang together by masses of 1e-15 alone leave the Newton matrix singular to rounding. Since the system is
-# solved for increments, adding this share of its diagonal is a proximal term: it slows nothing but those directions.
+# solved for increments, adding this fraction of its diagonal is a proximal term: it slows nothing but those directions.
 _PROXIMAL = 1e-15
-# Shares of a pair's own curvature by which its rescaling is damped, tried in turn on what is still open: 0 is the
+# Fractions of a pair's curvature by which its rescaling is damped, tried in turn on what is still open: 0 is the
 # fastest; the others reach gaps under 1e-9 where q shrinks to a few pairs (nearly equal channels), the lighter one with
 # fewer steps, the heavier one where the lighter one stalls.
 _DAMPING = (0.0, 1e-7, 1e-5)
 _TIGHT = 1e-8  # nats: a gap under this starts with damping
 _DAMPED_BELOW = 1e-7  # nats: the gap at which damping sets in
 _REFINEMENTS = 3
-_RIDGE = 1e-6  # share of the diagonal added, in damped attempts, to a matrix that rounding left indefinite
+_RIDGE = 1e-6  # fraction of the diagonal added, in damped attempts, to a matrix that rounding left indefinite
 _LATE = 24  # iterations after which every iterate is certified: what takes so long may still get worse
 FLOOR = 1e-15  # smaller joint masses are left out of the iteration; the certificate counts them
 _LOWEST = -745.0  # log of the smallest double
 _TINY = 1e-300
-_STRIDE = 4  # steps between two questions to a device of its own
+_STRIDE = 4  # steps between two synchronisations with an accelerator
 
 
 @dataclass(kw_only=True)
@@ -170,7 +170,7 @@ def solve_many_answers(
 def _iterate(
     batch: _Batch, index_n: Tensor, best: Certificate, iterations_n: Tensor, plan: tuple[float, int, float]
 ) -> Certificate:
-    """Newton steps until every problem of the batch is closed, is lost to rounding, or has had its share of steps."""
+    """Newton steps until every problem of the batch is closed, is lost to rounding, or has used up its steps."""
     tolerance, max_iterations, damping = plan
     stride = _STRIDE if device.is_remote(batch.q_nKBA) else 1
     for iteration in range(0, max_iterations, stride):
@@ -182,8 +182,8 @@ def _iterate(
         if not len(ready_m) and not late:
             continue
         ready = batch.select(ready_m)
-        found = certificate(ready.p1_nKA, ready.p2_nKB, ready.q_nKBA, ready.f_nKA, ready.g_nKB)
-        best = _keep_better(best, found, index_n[ready_m])
+        latest = certificate(ready.p1_nKA, ready.p2_nKB, ready.q_nKBA, ready.f_nKA, ready.g_nKB)
+        best = _keep_better(best, latest, index_n[ready_m])
         open_n = ((best.upper_n - best.lower_n)[index_n] > tolerance) & batch.gap_n.isfinite()
         open_m = open_n.nonzero()[:, 0]
         batch, index_n = batch.select(open_m), index_n[open_m]
@@ -193,7 +193,7 @@ def _iterate(
 
 
 def _obvious(p1_nKA: Tensor, p2_nKB: Tensor) -> Certificate:
-    """Bounds that are exact for identical sources: either source's own information, and the diagonal coupling."""
+    """Bounds that are exact for identical sources: either source's information, and the diagonal coupling."""
     f_nKA, g_nKB = (_ratio(p, p.sum(1, keepdim=True)).clamp(min=_TINY).log() for p in (p1_nKA, p2_nKB))
     first_n = ((p1_nKA * f_nKA).sum((1, 2)) >= (p2_nKB * g_nKB).sum((1, 2)))[:, None, None]
     diagonal = torch.eye(p2_nKB.shape[2], p1_nKA.shape[2], dtype=p1_nKA.dtype, device=p1_nKA.device)
@@ -201,14 +201,14 @@ def _obvious(p1_nKA: Tensor, p2_nKB: Tensor) -> Certificate:
     return certificate(p1_nKA, p2_nKB, q_nKBA, torch.where(first_n, f_nKA, 0.0), torch.where(first_n, 0.0, g_nKB))
 
 
-def _keep_better(best: Certificate, found: Certificate, index_m: Tensor) -> Certificate:
+def _keep_better(best: Certificate, latest: Certificate, index_m: Tensor) -> Certificate:
     """Replaces bounds that got tighter, each on its own: both hold."""
-    higher_m = found.lower_n > best.lower_n[index_m]
-    lower_m = found.upper_n < best.upper_n[index_m]
+    higher_m = latest.lower_n > best.lower_n[index_m]
+    lower_m = latest.upper_n < best.upper_n[index_m]
     parts = {}
     for names, better_m in ((("lower_n", "f_nKA", "g_nKB"), higher_m), (("upper_n", "w_nBA"), lower_m)):
         for name in names:
-            old, new = getattr(best, name), getattr(found, name)
+            old, new = getattr(best, name), getattr(latest, name)
             better = better_m.view(-1, *[1] * (new.ndim - 1))
             parts[name] = old.index_copy(0, index_m, torch.where(better, new, old[index_m]))
     return Certificate(**parts)
@@ -264,8 +264,8 @@ class _System:
         self.refinements = _REFINEMENTS if damping else 0
         damped = torch.where(self.stiffness > 0, self.stiffness, torch.inf)
         if damping:
-            share_n = damping * (batch.gap_n < _DAMPED_BELOW)
-            damped = torch.maximum(damped, _per_problem(share_n) * self.d.sum(1, keepdim=True))
+            fraction_n = damping * (batch.gap_n < _DAMPED_BELOW)
+            damped = torch.maximum(damped, _per_problem(fraction_n) * self.d.sum(1, keepdim=True))
         self.root = damped.rsqrt()
         self.e = self.d * self.root
         self.residual_nKA = batch.p1_nKA - batch.q_nKBA.sum(2)
@@ -284,7 +284,7 @@ class _System:
         schur = torch.zeros(n, k, n_b, k, n_b, dtype=self.d.dtype, device=self.d.device)
         schur.diagonal(dim1=2, dim2=4).copy_(m22_nKKB)
         schur = torch.baddbmm(schur.view(n, k * n_b, k * n_b), self.w_nRC, self.w_nRC.mT, alpha=-1)
-        # The potentials are free up to f_y + c_y, g_y - c_y: pin sum_b g_y(b) = 0, at the system's own scale.
+        # The potentials are free up to f_y + c_y, g_y - c_y: pin sum_b g_y(b) = 0, at the scale of the system.
         on_nKB = (batch.p2_nKB > FLOOR).double()
         scale_nK = (self.d.sum(3) * on_nKB).sum(-1) / on_nKB.sum(-1).clamp(min=1) ** 2
         pin_nKB = on_nKB * scale_nK.sqrt()[..., None]

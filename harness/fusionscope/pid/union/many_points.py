@@ -3,7 +3,7 @@
 Points are merged into cells, and the cells solved to a small gap: a certified lower bound. The information about the
 answer that merging loses, added, is an upper bound. Then the cells' dual is extended to the points themselves: given
 g, each point's f is a problem of K variables, and the other way round. That raises the lower bound to within a
-second-order error and gives every sample its own potentials, hence its own influence.
+second-order error and gives every sample potentials, hence an influence.
 
 Shapes: L problems, A and B points, M cells, K answers. Joint masses in, nats out.
 """
@@ -21,7 +21,7 @@ from fusionscope.pid.union.points_system import COARSE
 _CELLS = 256
 # Where the optimum lies between the cells' value and that plus the loss: .37 to .43 for posteriors spread out over
 # simplices of 3 to 6 answers, at 3 to 6 points a cell (tools/check_pid.py measures it).
-_SHARE_OF_LOSS = 0.4
+_FRACTION_OF_LOSS = 0.4
 
 
 def solve_many_points(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> tuple[Tensor, ...]:
@@ -46,7 +46,7 @@ def _solve_some(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> tuple[Tenso
     loss_L = information_about_answer(p1_LAK) - information_about_answer(cells1_LMK)
     loss_L = (loss_L + information_about_answer(p2_LBK) - information_about_answer(cells2_LMK)).clamp(min=0)
     lower_L, upper_L, f, g, steps_L = solve_points(cells1_LMK, cells2_LMK, tolerance)
-    middle_L = 0.5 * (lower_L + upper_L) + _SHARE_OF_LOSS * loss_L
+    middle_L = 0.5 * (lower_L + upper_L) + _FRACTION_OF_LOSS * loss_L
     if max(p1_LAK.shape[1], p2_LBK.shape[1]) > _CELLS:
         f, g = _extend(p1_LAK, p2_LBK, cells2_LMK, _by_point(f, of1_LA), g, of2_LB, tolerance)
         lower_L = torch.maximum(lower_L, (p1_LAK * f).sum((1, 2)) + (p2_LBK * g).sum((1, 2)))

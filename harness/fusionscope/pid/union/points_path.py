@@ -27,17 +27,17 @@ _SHRINK = 0.3
 _SLOW = 0.8  # after short steps
 _TO_BOUNDARY = 0.95
 _MOST_STEPS = 60
-_STRIDE = 3  # steps between two questions to a device of its own
-_FIRST_ROUNDS = 12  # of conjugate gradients there, until the first question
-_BLUR = 0.005  # of the tolerance: costs about twice its own logarithm, a fifth of the tolerance
+_STRIDE = 3  # steps between two synchronisations with an accelerator
+_FIRST_ROUNDS = 12  # of conjugate gradients there, until the first synchronisation
+_BLUR = 0.005  # of the tolerance: costs about twice its logarithm, a fifth of the tolerance
 _TINY = 1e-300
 
 
 def solve_points(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Certified bounds of minus the conditional entropy, the dual of the lower one, and the steps taken.
 
-    Problems leave the batch when they are solved. A device of its own is asked how far things are only every few steps,
-    and told then how many rounds of conjugate gradients to make: no value leaves it within a step.
+    Problems leave the batch when they are solved. An accelerator is synchronised with every few steps
+    only, when the number of rounds of conjugate gradients is set: no value leaves it within a step.
     """
     inner1, inner2 = _blurred(p1_LAK, tolerance), _blurred(p2_LBK, tolerance)
     path = _Path(p1_LAK=inner1, p2_LBK=inner2, cells=coarse_cells(inner2), aim=0.3 * tolerance)
@@ -97,8 +97,8 @@ def _blurred(p_LNK: Tensor, tolerance: float) -> Tensor:
     A confident model's posteriors hold masses of 1e-10 and less beside ordinary ones; their potentials are so steep
     that steps get nowhere. The bounds are taken at the masses themselves, so they hold all the same.
     """
-    share = _BLUR * tolerance
-    return (1 - share) * p_LNK + share * p_LNK.sum(2, keepdim=True) * p_LNK.sum(1, keepdim=True)
+    fraction = _BLUR * tolerance
+    return (1 - fraction) * p_LNK + fraction * p_LNK.sum(2, keepdim=True) * p_LNK.sum(1, keepdim=True)
 
 
 def _start(p1_LAK: Tensor, p2_LBK: Tensor) -> Iterate:

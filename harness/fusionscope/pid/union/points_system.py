@@ -78,7 +78,7 @@ class PointsSystem:
         """The Newton directions of f, g and the slacks, and the rounds of conjugate gradients that they took ``[L]``.
 
         Args:
-            rounds: How many to make, without asking the device whether they are needed; None to ask after each.
+            rounds: How many to make, without a synchronisation to see whether they are needed; None to look after each.
         """
         first_LAK1 = self.inverse_LAKK @ self.gradient_LAK[..., None]
         right_LBK1 = self.gradient_LBK[..., None] - self._to_second(first_LAK1)
@@ -137,17 +137,17 @@ class PointsSystem:
 
 
 def inverse(matrices: Tensor) -> Tensor:
-    """The inverse, without asking the device whether there is one."""
+    """The inverse, without a synchronisation to see whether there is one."""
     return torch.linalg.inv_ex(matrices)[0]
 
 
-def _dot(one_LBK1: Tensor, other_LBK1: Tensor) -> Tensor:
-    return (one_LBK1 * other_LBK1).sum((1, 2, 3), keepdim=True)
+def _dot(x_LBK1: Tensor, y_LBK1: Tensor) -> Tensor:
+    return (x_LBK1 * y_LBK1).sum((1, 2, 3), keepdim=True)
 
 
-def _products(one_LNK: Tensor, other_LNK: Tensor) -> Tensor:
+def _products(x_LNK: Tensor, y_LNK: Tensor) -> Tensor:
     """All products of two answers' numbers, point by point, ``[L, N, K * K]``."""
-    return (one_LNK[..., None] * other_LNK[:, :, None]).flatten(2)
+    return (x_LNK[..., None] * y_LNK[:, :, None]).flatten(2)
 
 
 def _block_diagonal(blocks_LMKK: Tensor) -> Tensor:

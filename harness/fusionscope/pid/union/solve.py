@@ -18,7 +18,7 @@ from fusionscope.pid.union.many_points import solve_many_points
 from fusionscope.pid.union.ties import on_distinct_points
 from fusionscope.pid.union.two_answers import solve_two_answers
 
-_SHARE = 0.15  # of the width asked for that solving the cells may take; merging takes the rest
+_CELLS_FRACTION = 0.15  # of the requested width, for solving the cells; merging takes the rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Union:
         f_LAK: Potentials of source 1: with g, the gradient of ``value - H(Y)`` in the masses, up to
             ``f_y + c_y, g_y - c_y``.
         g_LBK: Potentials of source 2.
-        converged_L: Whether the bounds are as close as was asked for.
+        converged_L: Whether the bounds are as close as requested.
         iterations_L: Iterations of the solver, 0 in closed form.
     """
 
@@ -61,7 +61,9 @@ def solve_union_of_points(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> U
     """As :func:`solve_union`, for hundreds or thousands of points; certified to about a hundredth of a nat."""
 
     def solver(p1: Tensor, p2: Tensor) -> tuple[Tensor, ...]:
-        return _in_one_order(p1, p2, lambda first, second: solve_many_points(first, second, _SHARE * tolerance))
+        return _in_one_order(
+            p1, p2, lambda first, second: solve_many_points(first, second, _CELLS_FRACTION * tolerance)
+        )
 
     return _certified(p1_LAK, p2_LBK, tolerance, solver)
 
@@ -154,8 +156,8 @@ def _chunk_by_chunk(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float, max_iterat
     chunk = device.at_once(p1_LAK, size)
     pieces = []
     for p1_nAK, p2_nBK in zip(torch.split(p1_LAK, chunk), torch.split(p2_LBK, chunk), strict=True):
-        found, iterations_n = solve_many_answers(
+        solved, iterations_n = solve_many_answers(
             p1_nAK.mT.contiguous(), p2_nBK.mT.contiguous(), tolerance, max_iterations
         )
-        pieces.append((found.lower_n, found.upper_n, found.f_nKA.mT, found.g_nKB.mT, iterations_n))
+        pieces.append((solved.lower_n, solved.upper_n, solved.f_nKA.mT, solved.g_nKB.mT, iterations_n))
     return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))

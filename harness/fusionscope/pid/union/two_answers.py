@@ -44,13 +44,13 @@ def solve_two_answers(p1_LA2: Tensor, p2_LB2: Tensor) -> tuple[Tensor, Tensor, T
     cross_LM, left1_LM, right1_LM = _winners(alpha1 - alpha2, beta1 - beta2, lo_LM, hi_LM)
     value_L = torch.zeros_like(odds_LN[:, 0])
     measures = []
-    for start, stop, share_LM in ((lo_LM, cross_LM, left1_LM), (cross_LM, hi_LM, right1_LM)):
+    for start, stop, weight_LM in ((lo_LM, cross_LM, left1_LM), (cross_LM, hi_LM, right1_LM)):
         up = _difference(logsigmoid(start), logsigmoid(stop))
         down = _difference(logsigmoid(-stop), logsigmoid(-start))
-        alpha = share_LM * alpha1 + (1 - share_LM) * alpha2
-        beta = share_LM * beta1 + (1 - share_LM) * beta2
+        alpha = weight_LM * alpha1 + (1 - weight_LM) * alpha2
+        beta = weight_LM * beta1 + (1 - weight_LM) * beta2
         value_L = value_L - (_times(alpha, up) + _times(beta, down)).sum(1)
-        measures.append((share_LM, up, down))
+        measures.append((weight_LM, up, down))
     return value_L, *_potentials(measures, order_LN, n_first)
 
 
@@ -83,7 +83,7 @@ def _running_sum(x_LN: Tensor) -> Tensor:
 
 
 def _winners(d_alpha: Tensor, d_beta: Tensor, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the risks cross inside each interval, and source 1's share of the parts before and after."""
+    """Where the risks cross inside each interval, and source 1's weight in the parts before and after."""
     noise = 1e-15  # rounding of cumulative masses, whose sum is at most 1
     a = torch.where(d_alpha.abs() > noise, d_alpha, torch.zeros_like(d_alpha))
     b = torch.where(d_beta.abs() > noise, d_beta, torch.zeros_like(d_beta))
@@ -109,8 +109,8 @@ def _potentials(measures: list[tuple[Tensor, Tensor, Tensor]], order_LN: Tensor,
     for source in (0, 1):
         up = torch.zeros_like(measures[0][1])
         down = torch.zeros_like(up)
-        for share, piece_up, piece_down in measures:
-            part = share if source == 0 else 1 - share
+        for weight, piece_up, piece_down in measures:
+            part = weight if source == 0 else 1 - weight
             up, down = up + _times(part, piece_up), down + _times(part, piece_down)
         above = _running_sum(up.flip(1)).flip(1)[:, 1:]
         below = _running_sum(down)[:, :-1]
