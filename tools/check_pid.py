@@ -35,7 +35,7 @@ from fusionscope.pid.union.points_path import solve_points
 LEGEND = (
     "Spread: standard deviation of the estimate over draws. SE: mean standard error. 1.96 SE: coverage of the estimate",
     "plus or minus 1.96 standard errors. Interval: that of `confidence_intervals`. All: of all draws; unflagged,",
-    "flagged: of those whose atom is not, and is, flagged `nonregular_<atom>`; flags: the share of the latter. A dash:",
+    "flagged: of those whose atom is not, and is, flagged `nonregular_<atom>`; flags: how many of the latter. A dash:",
     "under 25 draws.",
     "",
     "Flagged: a kink is within reach, or the influence function vanishes (an atom that is 0 because the other source",
@@ -182,13 +182,13 @@ def lines_of(title: str, found: Drawn, truth: dict[str, float]) -> list[str]:
         flagged, plain = found.flagged[name], (estimate - true).abs() <= 1.96 * error
         inside = (found.low[name] <= true) & (true <= found.high[name])
         numbers = (f"{float(x):.4f}" for x in (true, estimate.mean() - true, estimate.std(), error.mean()))
-        shares = (plain, inside, plain[~flagged], inside[~flagged], inside[flagged])
-        lines.append(row(title, name, *numbers, *map(share, shares), f"{float(flagged.double().mean()):.0%}"))
+        inside_of = (plain, inside, plain[~flagged], inside[~flagged], inside[flagged])
+        lines.append(row(title, name, *numbers, *map(fraction, inside_of), f"{float(flagged.double().mean()):.0%}"))
     print("\n".join(lines), flush=True)
     return lines
 
 
-def share(inside: Tensor) -> object:
+def fraction(inside: Tensor) -> object:
     """Coverage; a dash where fewer than 25 draws are there to estimate it."""
     return float(inside.double().mean()) if len(inside) >= 25 else "-"
 
@@ -287,7 +287,7 @@ def subsampling_table(joints: dict[str, Tensor], draws: int) -> list[str]:
             a, b = (torch.randint(types, (draws, n), generator=g) for types in joint.shape[:2])
             ends = subsampling_interval(conditional(joint)[a[:, :, None], b[:, None]], n_replicates=100)
             inside = ((ends[k][0] <= truth[k]) & (truth[k] <= ends[k][1]) for k in ATOMS)
-            lines.append(row(name, f"{n} ({draws})", *map(share, inside)))
+            lines.append(row(name, f"{n} ({draws})", *map(fraction, inside)))
             print(lines[-1], flush=True)
     return lines
 

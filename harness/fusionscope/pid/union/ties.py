@@ -28,7 +28,7 @@ def distinct(p_LNK: Tensor) -> tuple[Tensor, int]:
     if not p_LNK.numel():
         return torch.zeros(p_LNK.shape[:2], dtype=torch.int64, device=p_LNK.device), p_LNK.shape[1]
     posterior_LNK = p_LNK / p_LNK.sum(-1, keepdim=True).clamp(min=1e-300)
-    # Posteriors that are alike are neighbours along any direction; along this direction, others are so by accident alone.
+    # Equal posteriors are neighbours along any direction; others are so along this one by accident alone.
     direction_K = torch.arange(2, 2 + p_LNK.shape[-1], dtype=p_LNK.dtype, device=p_LNK.device).sqrt()
     order_LN = (posterior_LNK @ direction_K[:, None])[..., 0].argsort(1)
     sorted_LNK = posterior_LNK.gather(1, order_LN[..., None].expand_as(posterior_LNK))
