@@ -37,6 +37,10 @@ class DataError(FusionscopeError, ValueError):
     """A file or a sample that is not what its format says; names the file, row and column."""
 
 
+class BadImageError(DataError):
+    """An image that is missing or cannot be read; a few may be left out where `max_bad_images` says so."""
+
+
 class RunDirectoryError(FusionscopeError):
     """A run directory that belongs to another recipe or holds another schema."""
 

@@ -1,6 +1,21 @@
 """Held-out tasks: what a probe asks a model, and what is known about the answers."""
 
 from fusionscope.tasks.registry import known_tasks, load_task
+from fusionscope.tasks.sources.images import open_image
+from fusionscope.tasks.sources.lazy import LazyImages, digest_of_images
+from fusionscope.tasks.spec import TaskSpec, load_tasks, unique_names
 from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
 
-__all__ = ["HeldOutTask", "Question", "known_tasks", "load_task", "uniform_weights"]
+__all__ = [
+    "HeldOutTask",
+    "LazyImages",
+    "Question",
+    "TaskSpec",
+    "digest_of_images",
+    "known_tasks",
+    "load_task",
+    "load_tasks",
+    "open_image",
+    "uniform_weights",
+    "unique_names",
+]

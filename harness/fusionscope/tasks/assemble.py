@@ -1,4 +1,4 @@
-"""From rows of (picture, question, answer) to a held-out task on its natural pairs."""
+"""From rows of (image, question, answer) to a held-out task on its natural pairs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from string import ascii_uppercase
 import torch
 from torch import Tensor
 
-from fusionscope.errors import ConfigError, DataError
-from fusionscope.tasks.sources.images import Opener, Pictures, read_picture
+from fusionscope.errors import BadImageError, ConfigError, DataError
+from fusionscope.tasks.sources.lazy import ImageSource, LazyImages
 from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
 
 ALPHABET = tuple(ascii_uppercase)
@@ -18,17 +18,15 @@ LETTERS = ALPHABET[:4]
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One question about one picture.
+    """One question about one image.
 
     Args:
-        picture: The picture's id; equal ids are one picture.
-        opener: What opens it.
+        image: The image; equal names are one image.
         question: The question; equal ones are one question.
         answer: Index of the right answer.
     """
 
-    picture: str
-    opener: Opener
+    image: ImageSource
     question: Question
     answer: int
 
@@ -56,62 +54,63 @@ def natural_task(
     dropped: Mapping[str, int],
     n: int | None = None,
     seed: int = 0,
-    bad_pictures: int = 0,
+    max_bad_images: int = 0,
 ) -> HeldOutTask:
-    """Put a task together; a picture asked about twice is one picture, and a question asked twice one question.
+    """Put a task together; an image asked about twice is one image, and a question asked twice one question.
 
     Args:
         name: Name of the task.
         items: What is asked.
         answers: The K answers.
         source: Citation and licence.
-        crossable: Whether every question makes sense with every picture; the truth of a pair that nobody asked is -1.
+        crossable: Whether every question makes sense with every image; the truth of a pair that nobody asked is -1.
         dropped: Rows left out, by reason.
-        n: So many items, drawn without replacement; all by default.
+        n: Number of items, drawn without replacement; all by default.
         seed: Seed of the draw.
-        bad_pictures: So many pictures that cannot be read are left out, and the items about them counted. By default
-            pictures are not looked at before they are needed, and the first broken one fails.
+        max_bad_images: Maximum number of images that cannot be read and are left out; the items about them are counted.
+            By default images are not opened before they are needed, and the first broken one fails.
 
     Raises:
         ConfigError: ``n`` is less than one.
-        DataError: Nothing is left, or more pictures than allowed cannot be read.
+        DataError: Nothing is left, or more images than allowed cannot be read.
     """
     if not items:
         raise DataError(f"task {name!r} has nothing left", f"left out: {dict(dropped)}", "check path and image_folder")
     if n is not None and n < 1:
         raise ConfigError(f"n={n}", "a task needs at least one item", "leave n out for all")
-    chosen, broken = _drawn(items, n, seed, bad_pictures)
+    chosen, broken = _drawn(items, n, seed, max_bad_images)
     if not chosen:
-        raise DataError(f"task {name!r} has nothing left", f"{broken} items have broken pictures", "restore them")
-    pictures = {item.picture: item.opener for item in chosen}
-    at = {picture: a for a, picture in enumerate(pictures)}
-    asked = {question: b for b, question in enumerate(dict.fromkeys(item.question for item in chosen))}
-    pairs = torch.tensor([[at[item.picture], asked[item.question]] for item in chosen])
-    found = torch.tensor([item.answer for item in chosen])
-    truth, weights = _grid(pairs, found, (len(at), len(asked))) if crossable else (None, {})
+        raise DataError(f"task {name!r} has nothing left", f"{broken} items have broken images", "restore them")
+    images = {item.image.name: item.image for item in chosen}
+    row_of = {image: a for a, image in enumerate(images)}
+    column_of = {question: b for b, question in enumerate(dict.fromkeys(item.question for item in chosen))}
+    pairs = torch.tensor([[row_of[item.image.name], column_of[item.question]] for item in chosen])
+    pair_answers = torch.tensor([item.answer for item in chosen])
+    grid = _grid(pairs, pair_answers, (len(row_of), len(column_of))) if crossable else (None, {})
+    counts = dict(dropped)
+    if max_bad_images:
+        counts["image cannot be read"] = broken
+    if n is not None:
+        counts["items not drawn"] = len(items) - len(chosen) - broken
     return HeldOutTask(
         name=name,
-        images=Pictures(pictures),
-        image_ids=list(at),
-        questions=list(asked),
+        images=LazyImages(images.values()),
+        image_ids=list(images),
+        questions=list(column_of),
         answers=tuple(answers),
         pairs=pairs,
-        pair_answers=found,
+        pair_answers=pair_answers,
         crossable=crossable,
-        truth=truth,
-        pair_weights=weights,
-        dropped={
-            **dropped,
-            **({"picture cannot be read": broken} if bad_pictures else {}),
-            **({"items not drawn": len(items) - len(chosen) - broken} if n is not None else {}),
-        },
+        truth=grid[0],
+        pair_weights=grid[1],
+        dropped=counts,
         citation=source.citation,
         licence=source.licence,
     )
 
 
 def _grid(pairs: Tensor, answers: Tensor, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Truth and weights over all pictures and questions: gigabytes where there are tens of thousands of each."""
+    """Truth and weights over all images and questions: gigabytes where there are tens of thousands of each."""
     truth = torch.full(shape, -1)
     truth[pairs[:, 0], pairs[:, 1]] = answers
     weights = torch.zeros(shape, dtype=torch.float64)
@@ -119,44 +118,44 @@ def _grid(pairs: Tensor, answers: Tensor, shape: tuple[int, int]) -> tuple[Tenso
     return truth, {"uniform": uniform_weights(*shape), "natural": weights / weights.sum()}
 
 
-def _drawn(items: Sequence[Item], n: int | None, seed: int, bad_pictures: int) -> tuple[list[Item], int]:
-    """Items in their order: all, or ``n`` drawn; and how many were passed over for pictures that cannot be read."""
+def _drawn(items: Sequence[Item], n: int | None, seed: int, max_bad_images: int) -> tuple[list[Item], int]:
+    """Items in their order: all, or ``n`` drawn; and how many were passed over for images that cannot be read."""
     order = list(range(len(items)))
     if n is not None and n < len(items):
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
     wanted = len(items) if n is None else n
-    if not bad_pictures:
+    if not max_bad_images:
         return [items[i] for i in sorted(order[:wanted])], 0
     good: list[int] = []
     broken, failures = 0, dict[str, str | None]()
     for i in order:
         if len(good) == wanted:
             break
-        if _failure(items[i], failures) is None:
+        if _failure(items[i].image, failures) is None:
             good.append(i)
         else:
             broken += 1
-            _check_cap([why for why in failures.values() if why is not None], bad_pictures)
+            _check_cap([why for why in failures.values() if why is not None], max_bad_images)
     return [items[i] for i in sorted(good)], broken
 
 
-def _failure(item: Item, known: dict[str, str | None]) -> str | None:
-    """Why an item's picture cannot be read, or None; each picture is read once."""
-    if item.picture not in known:
+def _failure(image: ImageSource, known: dict[str, str | None]) -> str | None:
+    """Why an image cannot be read, or None; each image is read once."""
+    if image.name not in known:
         try:
-            read_picture(item.picture, item.opener)
-            known[item.picture] = None
-        except DataError as error:
-            known[item.picture] = error.what
-    return known[item.picture]
+            image.open()
+            known[image.name] = None
+        except BadImageError as error:
+            known[image.name] = error.what
+    return known[image.name]
 
 
-def _check_cap(failures: Sequence[str], bad_pictures: int) -> None:
-    if len(failures) > bad_pictures:
+def _check_cap(failures: Sequence[str], max_bad_images: int) -> None:
+    if len(failures) > max_bad_images:
         raise DataError(
-            f"more than {bad_pictures} pictures cannot be read: {'; '.join(failures[:4])}",
-            "so many were allowed (bad_pictures)",
-            "restore them, or raise bad_pictures",
+            f"more than {max_bad_images} images cannot be read: {'; '.join(failures[:4])}",
+            f"max_bad_images allows {max_bad_images}",
+            "restore them, or raise max_bad_images",
         )
 
 
@@ -169,12 +168,12 @@ def unique(items: Sequence[Item], dropped: Counter[str]) -> list[Item]:
     """
     answers: dict[tuple[str, Question], set[int]] = {}
     for item in items:
-        answers.setdefault((item.picture, item.question), set()).add(item.answer)
+        answers.setdefault((item.image.name, item.question), set()).add(item.answer)
     kept: dict[tuple[str, Question], Item] = {}
     for item in items:
-        key = (item.picture, item.question)
+        key = (item.image.name, item.question)
         if len(answers[key]) > 1:
-            dropped["same picture and question, another answer"] += 1
+            dropped["same image and question, another answer"] += 1
         elif key in kept:
             dropped["asked twice"] += 1
         else:

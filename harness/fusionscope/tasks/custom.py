@@ -7,7 +7,7 @@ from typing import Any
 
 from fusionscope.errors import ConfigError
 from fusionscope.tasks.assemble import ALPHABET, Item, Source, lettered, natural_task, unique
-from fusionscope.tasks.sources.images import Finder
+from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
 from fusionscope.tasks.task import HeldOutTask, Question
@@ -25,7 +25,7 @@ def load(
     n: int | None = None,
     seed: int = 0,
     split: str = "test",
-    bad_pictures: int = 0,
+    max_bad_images: int = 0,
 ) -> HeldOutTask:
     """Load a task of one's own.
 
@@ -37,16 +37,16 @@ def load(
     Args:
         variant: Name of the task in records; the file's name by default.
         path: The file: JSON lines or a JSON list, CSV, TSV or Parquet; or a table of the hub.
-        image_folder: Where the pictures are, a folder or a .zip or .tar file; the file's own folder by default.
-        crossable: Whether every question makes sense with every picture (you know; nothing is guessed).
+        image_folder: Where the images are, a folder or a .zip or .tar file; the file's own folder by default.
+        crossable: Whether every question makes sense with every image (you know; nothing is guessed).
         ending: Last line of the user's turn.
         citation: How to cite it.
         licence: Its licence.
-        n: So many lines, drawn without replacement.
+        n: Number of lines, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
-            first one fails when it is looked at.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
+            one fails when it is opened.
 
     Raises:
         ConfigError: A task with letters is to be crossed.
@@ -66,12 +66,12 @@ def load(
     finder, dropped = Finder(image_folder or (str(local.parent) if local.is_file() else None)), Counter[str]()
     items = []
     for row, options in zip(rows, every, strict=True):
-        found = finder.of(row, "image")
+        image = finder.of(row, "image")
         question = _plain(row, options, ending) if shared else lettered(row.body("question"), options, ending)
-        if found is None:
-            dropped["picture missing"] += 1
+        if image is None:
+            dropped["image missing"] += 1
         else:
-            items.append(Item(picture=found[0], opener=found[1], question=question, answer=answer_of(row, options)))
+            items.append(Item(image=image, question=question, answer=answer_of(row, options)))
     return natural_task(
         f"custom/{variant or local.stem}",
         unique(items, dropped),
@@ -81,7 +81,7 @@ def load(
         dropped=dropped,
         n=n,
         seed=seed,
-        bad_pictures=bad_pictures,
+        max_bad_images=max_bad_images,
     )
 
 
@@ -94,9 +94,9 @@ def options_of(row: Row) -> list[str]:
     options = _unpacked(row.values["options"])
     if isinstance(options, dict) and [str(key).strip().upper() for key in options] == list(ALPHABET[: len(options)]):
         options = list(options.values())
-    plain = isinstance(options, list) and all(isinstance(one, str | int | float) for one in options)
-    texts = [str(one).strip() for one in options] if plain else []
-    if not 2 <= len(texts) <= len(ALPHABET) or len({one.lower() for one in texts}) < len(texts) or "" in texts:
+    plain = isinstance(options, list) and all(isinstance(option, str | int | float) for option in options)
+    texts = [str(option).strip() for option in options] if plain else []
+    if not 2 <= len(texts) <= len(ALPHABET) or len({text.lower() for text in texts}) < len(texts) or "" in texts:
         row.fail(
             "options",
             'it is a list of 2 to 26 different texts, or {"A": text, "B": text, ...}',
@@ -114,7 +114,7 @@ def answer_of(row: Row, options: list[str]) -> int:
     value = row.values["answer"]
     number = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
     text = (row.verbatim("answer") or "").strip()
-    known = [one.lower() for one in options]
+    known = [option.lower() for option in options]
     if number and text in known:
         if known.index(text) != int(value):
             row.fail(
@@ -125,7 +125,7 @@ def answer_of(row: Row, options: list[str]) -> int:
         return int(value)
     if number and 0 <= int(value) < len(options):
         return int(value)
-    if text.upper() in ALPHABET[: len(options)] and not any(text.lower() == one for one in known):
+    if text.upper() in ALPHABET[: len(options)] and text.lower() not in known:
         return ALPHABET.index(text.upper())
     return row.choice("answer", options)
 

@@ -1,22 +1,22 @@
-"""easy-VQA: 5,000 pictures of one coloured shape each and 48,248 questions, made by others and installable from PyPI.
+"""easy-VQA: 5,000 images of one coloured shape each and 48,248 questions, made by others and installable from PyPI.
 
-Source: Victor Zhou, "easy-VQA" (2019), package ``easy-vqa`` 1.0, MIT licence. Training data in LLaVA's format and
-held-out tasks on the package's own test split.
+Source: Victor Zhou, "easy-VQA" (2019), package ``easy-vqa`` 1.0, MIT licence. Held-out tasks on its own test split;
+training data on its other one is `fusionscope.data.easy_vqa`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from fusionscope.errors import MissingDependencyError, UnknownNameError
+from fusionscope.tasks.sources.lazy import FileImage, LazyImages
 from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
 
 Part = Literal["train", "test"]
@@ -30,7 +30,7 @@ SHAPE_QUESTIONS = ("what shape does the image contain?", "what shape is in the i
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a picture shows, as far as the questions about it tell.
+    """What an image shows, as far as the questions about it tell.
 
     Args:
         colors: Colours that no answer excludes; one where the colour is known.
@@ -46,55 +46,6 @@ class Facts:
         return len(self.colors) == len(self.shapes) == 1
 
 
-class EasyVqa(Dataset[dict[str, Any]]):
-    """Questions and answers about pictures, as LLaVA rows.
-
-    Args:
-        part: The package's training or test split.
-        kinds: Which questions: ``"color"``, ``"shape"`` (open ones) and ``"yesno"``; every kind by default.
-        n: So many, drawn without replacement; all by default.
-        seed: Seed of the draw.
-    """
-
-    def __init__(
-        self, part: Part = "train", kinds: Sequence[Kind] = get_args(Kind), n: int | None = None, seed: int = 0
-    ) -> None:
-        for kind in kinds:
-            _check(kind, get_args(Kind), "kind of question")
-        self.paths = _paths(part)
-        self.rows = _draw([row for row in _questions(part) if kind_of(row[1]) in kinds], n, seed)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        question, answer, image = self.rows[index]
-        return _row(f"{image}-{index}", _open(self.paths[image]), question, answer)
-
-
-class EasyVqaCaptions(Dataset[dict[str, Any]]):
-    """One caption (``"a blue circle"``) for each picture whose colour and shape its questions tell.
-
-    Args:
-        part: The package's training or test split.
-    """
-
-    PROMPT = "describe the image."
-
-    def __init__(self, part: Part = "train") -> None:
-        self.paths = _paths(part)
-        self.captions = [
-            (image, f"a {min(seen.colors)} {min(seen.shapes)}") for image, seen in facts(part).items() if seen.known
-        ]
-
-    def __len__(self) -> int:
-        return len(self.captions)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        image, caption = self.captions[index]
-        return _row(str(image), _open(self.paths[image]), self.PROMPT, caption)
-
-
 def kind_of(answer: str) -> Kind:
     """The kind of a question, told by its answer."""
     return "color" if answer in COLORS else "shape" if answer in SHAPES else "yesno"
@@ -102,19 +53,19 @@ def kind_of(answer: str) -> Kind:
 
 @cache
 def facts(part: Part) -> dict[int, Facts]:
-    """What each picture shows, put together from the answers to all its questions.
+    """What each image shows, put together from the answers to all its questions.
 
     Args:
         part: The package's training or test split.
     """
-    seen: dict[int, Facts] = {image: Facts() for image in _paths(part)}
-    for question, answer, image in _questions(part):
-        old = seen[image]
-        seen[image] = Facts(
+    shown: dict[int, Facts] = {image: Facts() for image in image_paths(part)}
+    for question, answer, image in questions_of(part):
+        old = shown[image]
+        shown[image] = Facts(
             colors=old.colors & _possible(question, answer, COLORS),
             shapes=old.shapes & _possible(question, answer, SHAPES),
         )
-    return seen
+    return shown
 
 
 def _possible(question: str, answer: str, values: tuple[str, ...]) -> frozenset[str]:
@@ -136,34 +87,35 @@ def negated(question: str) -> bool:
 def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = None, seed: int = 0) -> HeldOutTask:
     """A held-out task on the test split.
 
-    Only questions that make sense for every picture are asked, so every variant may be crossed: "what color is the
-    circle?" takes a circle for granted and is left out, as are pictures whose colour or shape the questions don't
+    Only questions that make sense for every image are asked, so every variant may be crossed: "what color is the
+    circle?" takes a circle for granted and is left out, as are images whose colour or shape the questions don't
     tell. All questions of the kind are asked unless ``n_questions`` says fewer, so the question axis is enumerated;
-    pictures are a sample.
+    images are a sample.
 
     Args:
-        variant: ``"open"`` (the default): what colour and what shape, 11 answers, which need picture and question.
-            ``"color"``: 8 answers, the picture alone decides. ``"shape"``: 3 answers, the picture alone decides.
-            ``"yesno"``: is there, or is there not, a given colour or shape: the picture, the question and its negation
+        variant: ``"open"`` (the default): what colour and what shape, 11 answers, which need image and question.
+            ``"color"``: 8 answers, the image alone decides. ``"shape"``: 3 answers, the image alone decides.
+            ``"yesno"``: is there, or is there not, a given colour or shape: the image, the question and its negation
             decide together.
-        n_images: Pictures, drawn without replacement.
+        n_images: Images, drawn without replacement.
         n_questions: Questions, drawn without replacement.
         seed: Seed of both draws.
 
     Raises:
         UnknownNameError: No such variant.
     """
-    name = _check(variant or "open", tuple(_VARIANTS), "variant of the task easy_vqa")
+    name = checked(variant or "open", tuple(_VARIANTS), "variant of the task easy_vqa")
     answers, belongs, truth_of = _VARIANTS[name]
-    known = {image: seen for image, seen in facts("test").items() if seen.known}
-    images = sorted(_draw(sorted(known), n_images, seed))
-    every = sorted({question for question, answer, _ in _questions("test") if belongs(question, answer)})
-    questions = sorted(_draw(every, n_questions, seed))
+    known = {image: shown for image, shown in facts("test").items() if shown.known}
+    images = sorted(drawn(sorted(known), n_images, seed))
+    every = sorted({question for question, answer, _ in questions_of("test") if belongs(question, answer)})
+    questions = sorted(drawn(every, n_questions, seed))
     truth = torch.tensor([[answers.index(truth_of(q, known[image])) for q in questions] for image in images])
     pairs, pair_answers, natural = _natural(images, questions, answers)
+    paths = image_paths("test")
     return HeldOutTask(
         name=f"easy_vqa/{name}",
-        images=_Pictures([_paths("test")[image] for image in images]),
+        images=LazyImages(FileImage(path=paths[image], name=f"{image}.png") for image in images),
         image_ids=[f"{image}.png" for image in images],
         questions=[Question(text=question, candidates=answers) for question in questions],
         answers=answers,
@@ -174,8 +126,8 @@ def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = No
         pair_weights={"uniform": uniform_weights(len(images), len(questions)), **natural},
         questions_enumerated=len(questions) == len(every),
         dropped={
-            "pictures of unknown colour or shape": len(facts("test")) - len(known),
-            "pictures not drawn": len(known) - len(images),
+            "images of unknown colour or shape": len(facts("test")) - len(known),
+            "images not drawn": len(known) - len(images),
             "questions not drawn": len(every) - len(questions),
         },
         citation="Victor Zhou, easy-VQA, 2019, https://github.com/vzhou842/easy-VQA",
@@ -186,27 +138,27 @@ def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = No
 def _natural(
     images: list[int], questions: list[str], answers: tuple[str, ...]
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The questions that the package itself asks about these pictures, and their weights over the crossed grid."""
+    """The questions that the package itself asks about these images, and their weights over the crossed grid."""
     at = {image: a for a, image in enumerate(images)}
     asked = {question: b for b, question in enumerate(questions)}
-    found = [(at[i], asked[q], answers.index(a)) for q, a, i in _questions("test") if i in at and q in asked]
-    rows = torch.tensor(found, dtype=torch.int64).reshape(-1, 3)
+    there = [(at[i], asked[q], answers.index(a)) for q, a, i in questions_of("test") if i in at and q in asked]
+    rows = torch.tensor(there, dtype=torch.int64).reshape(-1, 3)
     weights = torch.zeros(len(images), len(questions), dtype=torch.float64)
     weights.index_put_((rows[:, 0], rows[:, 1]), torch.ones(len(rows), dtype=torch.float64), accumulate=True)
-    return rows[:, :2], rows[:, 2], {"natural": weights / weights.sum()} if found else {}
+    return rows[:, :2], rows[:, 2], {"natural": weights / weights.sum()} if there else {}
 
 
 def _is_open(question: str, answer: str) -> bool:
     return question in COLOR_QUESTIONS or question in SHAPE_QUESTIONS
 
 
-def _open_answer(question: str, seen: Facts) -> str:
-    return min(seen.colors) if question in COLOR_QUESTIONS else min(seen.shapes)
+def _open_answer(question: str, shown: Facts) -> str:
+    return min(shown.colors) if question in COLOR_QUESTIONS else min(shown.shapes)
 
 
-def _yesno_answer(question: str, seen: Facts) -> str:
+def _yesno_answer(question: str, shown: Facts) -> str:
     words = set(re.findall(r"\w+", question))
-    return "yes" if bool(words & (seen.colors | seen.shapes)) != negated(question) else "no"
+    return "yes" if bool(words & (shown.colors | shown.shapes)) != negated(question) else "no"
 
 
 _Variant = tuple[tuple[str, ...], Callable[[str, str], bool], Callable[[str, Facts], str]]
@@ -218,41 +170,20 @@ _VARIANTS: dict[str, _Variant] = {
 }
 
 
-class _Pictures(Sequence[Image.Image]):
-    """Pictures opened when asked for.
-
-    Args:
-        paths: Their files.
-    """
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: Any) -> Any:
-        return _open(self.paths[index])
-
-
-def _row(name: str, image: Image.Image, question: str, answer: str) -> dict[str, Any]:
-    turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
-    return {"id": name, "image": image, "conversations": turns}
-
-
-def _open(path: str) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
-
-
-def _draw(items: list[Any], n: int | None, seed: int) -> list[Any]:
+def drawn(items: list[Any], n: int | None, seed: int) -> list[Any]:
+    """``n`` of the items, drawn without replacement; all where ``n`` is None or no less than there are."""
     if n is None or n >= len(items):
         return items
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
     return [items[i] for i in order[:n]]
 
 
-def _check(value: Any, known: tuple[Any, ...], what: str) -> Any:
+def checked(value: Any, known: tuple[Any, ...], what: str) -> Any:
+    """The value, refused where it is unknown.
+
+    Raises:
+        UnknownNameError: It is none of the known.
+    """
     if value not in known:
         raise UnknownNameError(
             f"unknown {what} {value!r}", f"there are {', '.join(map(str, known))}", "use one of these"
@@ -261,18 +192,20 @@ def _check(value: Any, known: tuple[Any, ...], what: str) -> Any:
 
 
 @cache
-def _questions(part: Part) -> tuple[tuple[str, str, int], ...]:
-    """(question, answer, image) of a split."""
+def questions_of(part: Part) -> tuple[tuple[str, str, int], ...]:
+    """The (question, answer, number of the image) of a split."""
     source = _package()
     read = {"train": source.get_train_questions, "test": source.get_test_questions}
-    return tuple(zip(*read[_check(part, get_args(Part), "part of easy-VQA")](), strict=True))
+    return tuple(zip(*read[checked(part, get_args(Part), "part of easy-VQA")](), strict=True))
 
 
 @cache
-def _paths(part: Part) -> dict[int, str]:
+def image_paths(part: Part) -> dict[int, Path]:
+    """The image files of a split, by number."""
     source = _package()
     read = {"train": source.get_train_image_paths, "test": source.get_test_image_paths}
-    return dict(sorted(read[_check(part, get_args(Part), "part of easy-VQA")]().items()))
+    paths = read[checked(part, get_args(Part), "part of easy-VQA")]()
+    return {image: Path(path) for image, path in sorted(paths.items())}
 
 
 def _package() -> ModuleType:
@@ -280,8 +213,9 @@ def _package() -> ModuleType:
         import easy_vqa
     except ImportError as error:
         raise MissingDependencyError(
-            "easy-VQA is not installed", "its pictures and questions come from the package easy-vqa",
+            "easy-VQA is not installed",
+            "its images and questions come from the package easy-vqa",
             "pip install 'fusionscope[easy-vqa]'",
-        ) from error  # fmt: skip
+        ) from error
     module: ModuleType = easy_vqa
     return module

@@ -7,7 +7,8 @@ from collections import Counter
 
 from fusionscope.errors import ConfigError, DataError, UnknownNameError
 from fusionscope.tasks.assemble import LETTERS, Item, Source, lettered, natural_task, unique
-from fusionscope.tasks.sources.images import Finder, Opener
+from fusionscope.tasks.sources.finder import Finder
+from fusionscope.tasks.sources.lazy import ImageSource
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
 from fusionscope.tasks.task import HeldOutTask
@@ -26,11 +27,11 @@ def load(
     n: int | None = None,
     seed: int = 0,
     split: str = "dev",
-    bad_pictures: int = 0,
+    max_bad_images: int = 0,
 ) -> HeldOutTask:
     """Load MMBench, English or Chinese, or CCBench.
 
-    Each question belongs to its picture, and its options to the question: the task is not crossed, and Y is the letter.
+    Each question belongs to its image, and its options to the question: the task is not crossed, and Y is the letter.
     All questions of a task need the same number of answers, so those with fewer or more options are left out. The
     official files hold each question once for each rotation of its options (index + 1,000,000 and so on): these rows
     are left out and counted, and made anew where they are asked for.
@@ -38,14 +39,14 @@ def load(
     Args:
         variant: ``"circular"`` asks every question once for each rotation of its options; the default asks once.
         path: The official TSV with answers (dev), or a table of the hub (``"lmms-lab/MMBench:en"``, Parquet files).
-        image_folder: Pictures, where the file names them in place of holding them.
+        image_folder: Images, where the file names them in place of holding them.
         options: How many options a question has: 2, 3 or 4.
         ending: Last line of the user's turn.
-        n: So many questions, drawn without replacement.
+        n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
-            first one fails when it is looked at.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
+            one fails when it is opened.
 
     Raises:
         UnknownNameError: No such variant.
@@ -57,23 +58,23 @@ def load(
     if options not in (2, 3, 4):
         raise ConfigError(f"options={options}", "MMBench's questions have 2, 3 or 4", "use one of these")
     rows, dropped = rows_of(path, split), Counter[str]()
-    pictures = pictures_of(rows, Finder(image_folder))
+    images = images_of(rows, Finder(image_folder))
     items = []
     for row in first_of_each(rows, dropped):
         given = options_of(row)
         answer = row.choice("answer", LETTERS)
         if answer >= len(given):
             row.fail("answer", f"the question has {len(given)} options")
-        if pictures[row.text("index")] is None:
-            dropped["picture missing"] += 1
+        if images[row.text("index")] is None:
+            dropped["image missing"] += 1
         elif len(given) != options:
             dropped[f"{len(given)} options"] += 1
         else:
-            items += _asked(row, given, answer, pictures, ending, options if variant else 1)
+            items += _asked(row, given, answer, images, ending, options if variant else 1)
     name = "mmbench/circular" if variant else "mmbench"
     return natural_task(
         name, unique(items, dropped), LETTERS[:options], SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
-        bad_pictures=bad_pictures,
+        max_bad_images=max_bad_images,
     )  # fmt: skip
 
 
@@ -88,10 +89,10 @@ def rows_of(path: str, split: str = "dev") -> list[Row]:
         DataError: An index stands twice, or no question has an answer.
     """
     rows = read(path, ("index", "question", "A", "B", "image"), split=split, optional=("C", "D", "hint", "answer"))
-    seen: dict[str, int] = {}
+    row_of: dict[str, int] = {}
     for row in rows:
-        if seen.setdefault(row.text("index"), row.number) != row.number:
-            row.fail("index", f"row {seen[row.text('index')]} has the same index")
+        if row_of.setdefault(row.text("index"), row.number) != row.number:
+            row.fail("index", f"row {row_of[row.text('index')]} has the same index")
     if not any(row.optional("answer") for row in rows):
         raise DataError(
             f"{path} has no column 'answer', or an empty one",
@@ -130,30 +131,30 @@ def options_of(row: Row) -> list[str]:
     return filled
 
 
-def pictures_of(rows: list[Row], finder: Finder) -> dict[str, tuple[str, Opener] | None]:
-    """The picture of each index; a cell that holds another index stands for that one's picture.
+def images_of(rows: list[Row], finder: Finder) -> dict[str, ImageSource | None]:
+    """The image of each index; a cell that holds another index stands for that one's image.
 
     Args:
         rows: All rows.
         finder: Finds files.
 
     Raises:
-        DataError: A cell refers to an index that holds no picture itself.
+        DataError: A cell refers to an index that holds no image itself.
     """
     by_index = {row.text("index"): row for row in rows}
-    found: dict[str, tuple[str, Opener] | None] = {}
+    images: dict[str, ImageSource | None] = {}
     for index, row in by_index.items():
         owner, hops = row, 0
         while (other := _referred(owner, by_index)) is not None:
             owner, hops = other, hops + 1
             if hops > len(rows):
                 row.fail("image", "the references go round in a circle")
-        found[index] = finder.of(owner, "image", name="index")
-    return found
+        images[index] = finder.of(owner, "image", name="index")
+    return images
 
 
 def _referred(row: Row, by_index: dict[str, Row]) -> Row | None:
-    """The row whose picture this one shows, or None where it has its own."""
+    """The row whose image this one shows, or None where it has its own."""
     if not isinstance(row.values["image"], str | int | float):
         return None
     index = row.text("image")
@@ -168,19 +169,18 @@ def _asked(
     row: Row,
     options: list[str],
     answer: int,
-    pictures: dict[str, tuple[str, Opener] | None],
+    images: dict[str, ImageSource | None],
     ending: str,
     rotations: int,
 ) -> list[Item]:
     """The question, its options rotated to the left 0 to ``rotations - 1`` times."""
-    picture = pictures[row.text("index")]
-    if picture is None:
-        raise DataError(f"index {row.text('index')} has no picture", "it was checked before", "report this")
+    image = images[row.text("index")]
+    if image is None:
+        raise DataError(f"index {row.text('index')} has no image", "it was checked before", "report this")
     text = row.body("question") if row.optional("hint") is None else f"{row.body('hint')}\n{row.body('question')}"
     return [
         Item(
-            picture=picture[0],
-            opener=picture[1],
+            image=image,
             question=lettered(text, options[r:] + options[:r], ending),
             answer=(answer - r) % len(options),
         )

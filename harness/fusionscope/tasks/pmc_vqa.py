@@ -8,7 +8,7 @@ from collections import Counter
 
 from fusionscope.errors import DataError, UnknownNameError
 from fusionscope.tasks.assemble import LETTERS, Item, Source, lettered, natural_task, unique
-from fusionscope.tasks.sources.images import Finder
+from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
 from fusionscope.tasks.task import HeldOutTask
@@ -28,7 +28,7 @@ def load(
     n: int | None = None,
     seed: int = 0,
     split: str = "test",
-    bad_pictures: int = 0,
+    max_bad_images: int = 0,
 ) -> HeldOutTask:
     """Load PMC-VQA, first or cleaned second version.
 
@@ -41,11 +41,11 @@ def load(
         path: The CSV file (``test.csv``, ``test_2.csv``, ``test_clean.csv``), or a table of the hub.
         image_folder: The figures; a folder or a .zip file (``images.zip``, ``images_2.zip``).
         ending: Last line of the user's turn.
-        n: So many questions, drawn without replacement.
+        n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
-            first one fails when it is looked at.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
+            one fails when it is opened.
 
     Raises:
         UnknownNameError: A variant was named.
@@ -57,9 +57,9 @@ def load(
     items, wrong = [], list[DataError]()
     for row in rows:
         options = options_of(row)
-        found = finder.of(row, "Figure_path")
-        if found is None:
-            dropped["picture missing"] += 1
+        image = finder.of(row, "Figure_path")
+        if image is None:
+            dropped["image missing"] += 1
         elif None in options:
             dropped["an option is empty"] += 1
         else:
@@ -69,14 +69,14 @@ def load(
             except DataError as error:
                 wrong.append(error)
                 continue
-            items.append(Item(picture=found[0], opener=found[1], question=question, answer=answer))
+            items.append(Item(image=image, question=question, answer=answer))
     if len(wrong) > _MOST_BAD * len(rows):
         raise wrong[0]
     if wrong:
         dropped["the answer is none of the options"] = len(wrong)
     return natural_task(
         "pmc_vqa", unique(items, dropped), LETTERS, SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
-        bad_pictures=bad_pictures,
+        max_bad_images=max_bad_images,
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def options_of(row: Row) -> list[str | None]:
     given = [row.verbatim(column) for column in CHOICES]
     one_line = [None if text is None else " ".join(text.split()) for text in given]
     bare = [_bare(text, letter) for text, letter in zip(one_line, LETTERS, strict=True)]
-    marked = sum(one != text for one, text in zip(bare, one_line, strict=True)) >= 2
+    marked = sum(short != text for short, text in zip(bare, one_line, strict=True)) >= 2
     return bare if marked else one_line
 
 
@@ -133,10 +133,10 @@ def _bare(text: str | None, letter: str) -> str | None:
     """The text after its letter; quotes around both go too."""
     if text is None:
         return None
-    found = re.match(rf"^['\"]?\s*{letter}\s*[:.)]\s*", text)
-    if found is None:
+    mark = re.match(rf"^['\"]?\s*{letter}\s*[:.)]\s*", text)
+    if mark is None:
         return text
-    rest = text[found.end() :]
+    rest = text[mark.end() :]
     return (rest.rstrip("'\"") if text[0] in "'\"" else rest).strip() or None
 
 

@@ -1,4 +1,4 @@
-"""POPE: is there such an object in the picture?
+"""POPE: is there such an object in the image?
 
 Reference: Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language Models", EMNLP.
 """
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from fusionscope.errors import ConfigError, DataError, UnknownNameError
 from fusionscope.tasks.assemble import Item, Source, natural_task, unique
-from fusionscope.tasks.sources.images import Finder
+from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
 from fusionscope.tasks.task import HeldOutTask, Question
 
 SOURCE = Source(
-    citation="Li et al. 2023, POPE, EMNLP, https://github.com/AoiDragon/POPE", licence="MIT (pictures: COCO)"
+    citation="Li et al. 2023, POPE, EMNLP, https://github.com/AoiDragon/POPE", licence="MIT (images: COCO)"
 )
 SPLITS = ("random", "popular", "adversarial")
 
@@ -29,25 +29,25 @@ def load(
     n: int | None = None,
     seed: int = 0,
     split: str = "test",
-    bad_pictures: int = 0,
+    max_bad_images: int = 0,
 ) -> HeldOutTask:
     """Load POPE.
 
-    "Is there a car in the image?" makes sense with every picture, so the task may be crossed; only pairs that POPE asks
+    "Is there a car in the image?" makes sense with every image, so the task may be crossed; only pairs that POPE asks
     about have a known truth.
 
     Args:
         variant: ``"random"`` (the default), ``"popular"`` or ``"adversarial"``.
         path: The official file (of COCO, A-OKVQA or GQA), the folder of the three, VLMEvalKit's ``POPE.tsv``, or the
             hub's table (``"lmms-lab/POPE"``, or its Parquet files), whose column ``category`` tells the variants apart.
-        image_folder: COCO's val2014 pictures, or GQA's; a folder or a .zip or .tar file.
+        image_folder: COCO's val2014 images, or GQA's; a folder or a .zip or .tar file.
         ending: Last line of the user's turn.
         candidates: How the model says yes and no.
-        n: So many questions, drawn without replacement.
+        n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
-            first one fails when it is looked at.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
+            one fails when it is opened.
 
     Raises:
         UnknownNameError: No such variant.
@@ -61,17 +61,17 @@ def load(
     finder, dropped = Finder(image_folder, ("val2014", "images")), Counter[str]()
     items = []
     for row in rows:
-        found = finder.of(row, "image", name="image_source")
-        if found is None:
-            dropped["picture missing"] += 1
+        image = finder.of(row, "image", name="image_source")
+        if image is None:
+            dropped["image missing"] += 1
             continue
         column = "text" if "text" in row.values else "question"
         question = Question(text=f"{row.text(column)}\n{ending}".strip(), candidates=tuple(candidates), blanked=ending)
         answer = row.choice("label" if "label" in row.values else "answer", ("yes", "no"))
-        items.append(Item(picture=found[0], opener=found[1], question=question, answer=answer))
+        items.append(Item(image=image, question=question, answer=answer))
     return natural_task(
         f"pope/{kind}", unique(items, dropped), ("yes", "no"), SOURCE, crossable=True, dropped=dropped, n=n, seed=seed,
-        bad_pictures=bad_pictures,
+        max_bad_images=max_bad_images,
     )  # fmt: skip
 
 
@@ -94,15 +94,15 @@ def rows_of(path: str, split: str = "test") -> list[Row]:
 
 def _file(path: str, kind: str) -> str:
     """The file of a variant: ``coco_pope_random.json``, ``gqa_pope_seem_random.json`` and the like in a folder."""
-    found = Path(path).expanduser()
-    if not found.is_dir():
-        other = [one for one in SPLITS if one != kind and one in found.name]
-        if other and kind not in found.name:
+    place = Path(path).expanduser()
+    if not place.is_dir():
+        other = [split for split in SPLITS if split != kind and split in place.name]
+        if other and kind not in place.name:
             raise ConfigError(
                 f"{path} is POPE's {other[0]} file", f"the variant asked for is {kind}", f"load 'pope/{other[0]}'"
             )
         return path
-    files = sorted(file for file in found.glob(f"*pope*{kind}.json*") if file.is_file())
+    files = sorted(file for file in place.glob(f"*pope*{kind}.json*") if file.is_file())
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise ConfigError(f"{path} holds {names}", "they are different questions", "set path to one of these files")
@@ -118,4 +118,4 @@ def _of_kind(rows: list[Row], kind: str) -> list[Row]:
             f"its categories are {', '.join(sorted(set(kinds)))}",
             "choose another variant, or another file",
         )
-    return [row for row, one in zip(rows, kinds, strict=True) if one == kind]
+    return [row for row, category in zip(rows, kinds, strict=True) if category == kind]

@@ -1,4 +1,4 @@
-"""Reefknot: relations between things in Visual Genome's pictures.
+"""Reefknot: relations between things in Visual Genome's images.
 
 Reference: Zheng et al. 2024, "Reefknot: A Comprehensive Benchmark for Relation Hallucination Evaluation".
 """
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from fusionscope.errors import UnknownNameError
 from fusionscope.tasks.assemble import LETTERS, Item, Source, natural_task, unique
-from fusionscope.tasks.sources.images import Finder
+from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
 from fusionscope.tasks.task import HeldOutTask, Question
 
 SOURCE = Source(
     citation="Zheng et al. 2024, Reefknot, arXiv:2408.09429, https://github.com/Jackie-2000/Reefknot",
-    licence="as published with Reefknot (pictures: Visual Genome, CC BY 4.0)",
+    licence="as published with Reefknot (images: Visual Genome, CC BY 4.0)",
 )
 FILES = {"yesno": "YESNO.jsonl", "multichoice": "Multichoice.jsonl"}
 _OPTIONS = re.compile(r"(?<!\w)A\.\s*(.+?)\s+B\.\s*(.+?)\s+C\.\s*(.+?)\s+D\.\s*(.+)$", re.DOTALL)
@@ -30,23 +30,23 @@ def load(
     candidates: tuple[str, str] = ("yes", "no"),
     n: int | None = None,
     seed: int = 0,
-    bad_pictures: int = 0,
+    max_bad_images: int = 0,
 ) -> HeldOutTask:
     """Load Reefknot.
 
-    Questions take the things that they name for granted, so they don't make sense with every picture: the task is not
+    Questions take the things that they name for granted, so they don't make sense with every image: the task is not
     crossed. The third file, VQA.jsonl, asks for free text and has no closed set of answers.
 
     Args:
         variant: ``"yesno"`` (the default) or ``"multichoice"`` (answered by a letter).
         path: The official file, or the folder of all.
-        image_folder: Visual Genome's pictures, in the folder itself or in VG_100K and VG_100K_2 below it, or in a .zip
+        image_folder: Visual Genome's images, in the folder itself or in VG_100K and VG_100K_2 below it, or in a .zip
             or .tar file.
         candidates: How the model says yes and no.
-        n: So many questions, drawn without replacement.
+        n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
-        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
-            first one fails when it is looked at.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
+            one fails when it is opened.
 
     Raises:
         UnknownNameError: No such variant.
@@ -64,18 +64,18 @@ def load(
     finder, dropped = Finder(image_folder, ("VG_100K", "VG_100K_2")), Counter[str]()
     items = []
     for row in rows_of(str(file)):
-        found = finder.of(row, "image_id", ending=".jpg")
+        image = finder.of(row, "image_id", ending=".jpg")
         question = _yesno(row, candidates) if kind == "yesno" else _lettered(row)
         answer = row.choice("label", answers)
-        if found is None:
-            dropped["picture missing"] += 1
+        if image is None:
+            dropped["image missing"] += 1
         elif question is None:
             dropped["options not A to D"] += 1
         else:
-            items.append(Item(picture=found[0], opener=found[1], question=question, answer=answer))
+            items.append(Item(image=image, question=question, answer=answer))
     return natural_task(
         f"reefknot/{kind}", unique(items, dropped), answers, SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
-        bad_pictures=bad_pictures,
+        max_bad_images=max_bad_images,
     )  # fmt: skip
 
 
@@ -96,5 +96,5 @@ def _yesno(row: Row, candidates: tuple[str, str]) -> Question:
 
 def _lettered(row: Row) -> Question | None:
     text = row.text("query_prompt")
-    found = _OPTIONS.search(text)
-    return None if found is None else Question(text=text, candidates=LETTERS, blanked=text[found.start() :])
+    options = _OPTIONS.search(text)
+    return None if options is None else Question(text=text, candidates=LETTERS, blanked=text[options.start() :])

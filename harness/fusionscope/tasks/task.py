@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusionscope.errors import InputError
+from fusionscope.tasks.fingerprint import fingerprint_of
+from fusionscope.tasks.sources.lazy import LazyImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +34,11 @@ class HeldOutTask:
     """Images, questions and a closed set of answers.
 
     Args:
-        name: The name that records and TensorBoard tags carry, such as ``"sandbox/synergy"``.
-        images: A images: anything with ``len`` and ``[i] -> PIL.Image`` (lazily opened is fine).
-        image_ids: A stable identifiers of the images (file names).
+        name: The name that records and TensorBoard tags carry, such as ``"sandbox/synergy"``; for people, `fingerprint`
+            tells one task from another.
+        images: A images: anything with ``len`` and ``[i] -> PIL.Image``; kept as a `LazyImages`, which opens them when
+            they are asked for, upright, without transparency and in RGB.
+        image_ids: A names of the images (of files).
         questions: B questions; every one has K candidates.
         answers: The K answers that Y ranges over, as a person would read them.
         pairs: int64 [N, 2], the natural pairs as (image index, question index).
@@ -66,6 +71,8 @@ class HeldOutTask:
     licence: str = ""
 
     def __post_init__(self) -> None:
+        if len(self.image_ids) == len(self.images):
+            object.__setattr__(self, "images", LazyImages.of(self.images, [str(name) for name in self.image_ids]))
         n_images, n_questions, n_answers = len(self.images), len(self.questions), len(self.answers)
         self._require(n_images > 0 and n_questions > 0, "has no images or no questions", "a probe needs both")
         self._require(n_answers >= 2, f"has {n_answers} answers", "information about Y needs at least two")
@@ -107,6 +114,15 @@ class HeldOutTask:
         self._require(
             not self.crossable or "uniform" in self.pair_weights, "is crossable without uniform weights", "add them"
         )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the task's content, equal for equal content under whatever name or path.
+
+        Raises:
+            BadImageError: An image's file cannot be read.
+        """
+        return fingerprint_of(self)
 
     def _require(self, ok: bool, what: str, why: str) -> None:
         if not ok:

@@ -1,4 +1,4 @@
-"""VQA-RAD: clinicians' questions about radiology pictures.
+"""VQA-RAD: clinicians' questions about radiology images.
 
 Reference: Lau et al. 2018, "A dataset of clinically generated visual questions and answers about radiology images".
 """
@@ -9,7 +9,7 @@ from typing import Literal
 
 from fusionscope.errors import ConfigError, UnknownNameError
 from fusionscope.tasks.assemble import Item, Source, natural_task, unique
-from fusionscope.tasks.sources.images import Finder
+from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
 from fusionscope.tasks.task import HeldOutTask, Question
@@ -30,7 +30,7 @@ def load(
     candidates: tuple[str, str] = ("Yes", "No"),
     n: int | None = None,
     seed: int = 0,
-    bad_pictures: int = 0,
+    max_bad_images: int = 0,
 ) -> HeldOutTask:
     """Load the yes/no questions of VQA-RAD.
 
@@ -39,16 +39,16 @@ def load(
 
     Args:
         variant: ``"head"``, ``"chest"`` or ``"abdomen"``; all by default. The hub's table doesn't tell them apart.
-        path: ``VQA_RAD Dataset Public.json`` or the folder that holds it; or the hub's table of picture, question and
+        path: ``VQA_RAD Dataset Public.json`` or the folder that holds it; or the hub's table of image, question and
             answer (``"flaviagiammarino/vqa-rad"``, or its Parquet files).
-        image_folder: The pictures, where the table doesn't hold them; a folder or a .zip file.
+        image_folder: The images, where the table doesn't hold them; a folder or a .zip file.
         part: ``"test"``: phrase types that begin with "test", or the hub's split; ``"train"``: the others.
         ending: Last line of the user's turn.
         candidates: How the model says yes and no.
-        n: So many questions, drawn without replacement.
+        n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
-        bad_pictures: So many pictures that cannot be read are left out and counted (reads them all); by default the
-            first one fails when it is looked at.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
+            one fails when it is opened.
 
     Raises:
         UnknownNameError: No such variant.
@@ -65,27 +65,27 @@ def load(
         if not _wanted(row, variant, part):
             continue
         answer = (row.optional("answer") or "").rstrip(".").lower()
-        found = finder.of(row, "image_name")
+        image = finder.of(row, "image_name")
         if _is_hub(row) and answer not in ("yes", "no"):
             dropped["neither yes nor no"] += 1
         elif not _is_hub(row) and not is_closed(row):
             dropped["open question"] += 1
         elif answer not in ("yes", "no"):
             dropped["closed, but neither yes nor no"] += 1
-        elif found is None:
-            dropped["picture missing"] += 1
+        elif image is None:
+            dropped["image missing"] += 1
         else:
             question = Question(text=f"{row.text('question')}\n{ending}".strip(), candidates=candidates, blanked=ending)
-            items.append(Item(picture=found[0], opener=found[1], question=question, answer=("yes", "no").index(answer)))
+            items.append(Item(image=image, question=question, answer=("yes", "no").index(answer)))
     name = f"vqa_rad/{variant}" if variant else "vqa_rad"
     return natural_task(
         name, unique(items, dropped), ("yes", "no"), SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
-        bad_pictures=bad_pictures,
+        max_bad_images=max_bad_images,
     )  # fmt: skip
 
 
 def rows_of(path: str, part: str = "all") -> list[Row]:
-    """The rows of the official file, or of the hub's table, where ``image_name`` holds the picture itself.
+    """The rows of the official file, or of the hub's table, where ``image_name`` holds the image itself.
 
     Args:
         path: The JSON file, its folder, Parquet files or a name on the hub.
@@ -95,11 +95,11 @@ def rows_of(path: str, part: str = "all") -> list[Row]:
         ConfigError: All parts of a hub's table, whose splits are files of their own.
         DataError: The file is not VQA-RAD's.
     """
-    found = Path(path).expanduser()
-    official = found / OFFICIAL
+    place = Path(path).expanduser()
+    official = place / OFFICIAL
     if official.is_file():
         path = str(official)
-    elif not found.is_file() and part == "all":
+    elif not place.is_file() and part == "all":
         raise ConfigError(
             f"path={path!r} with part='all'",
             "no such file; a table in several files or on the hub has a train and a test split",
@@ -136,5 +136,5 @@ def _wanted(row: Row, variant: str, part: str) -> bool:
 
 
 def _is_hub(row: Row) -> bool:
-    """The hub's table holds pictures, questions and answers and nothing about them."""
+    """The hub's table holds images, questions and answers and nothing about them."""
     return not any(column in row.values for column in _ABOUT)

@@ -1,4 +1,4 @@
-"""Pictures inside a .zip or .tar file, read without unpacking it."""
+"""Images inside a .zip or .tar file, read without unpacking it."""
 
 import os
 import tarfile
@@ -43,11 +43,11 @@ class Archive:
         name = PurePosixPath(name).as_posix().lstrip("/")
         if name in self.readers:
             return self.readers[name]
-        ends = [one for one in self.by_base.get(PurePosixPath(name).name, ()) if f"/{one}".endswith(f"/{name}")]
+        ends = [end for end in self.by_base.get(PurePosixPath(name).name, ()) if f"/{end}".endswith(f"/{name}")]
         if len(ends) > 1:
             raise DataError(
                 f"{self.path} has {len(ends)} members for {name!r}: {', '.join(ends[:4])}",
-                "a name stands for one picture",
+                "a name stands for one image",
                 "unpack it and set image_folder to the folder that is meant",
             )
         return self.readers[ends[0]] if ends else None
@@ -77,7 +77,7 @@ class _Zip:
 def _tar_members(path: Path) -> dict[str, Callable[[], bytes]]:
     try:
         with tarfile.open(path, "r:") as archive:
-            places = {one.name.removeprefix("./"): (one.offset_data, one.size) for one in archive if one.isfile()}
+            places = {info.name.removeprefix("./"): (info.offset_data, info.size) for info in archive if info.isfile()}
     except tarfile.ReadError as error:
         raise ConfigError(
             f"{path} is no plain .tar file: {error}", "members of a packed one cannot be read one by one", "unpack it"

@@ -44,18 +44,18 @@ def _file(path: Path) -> Iterator[Row]:
 def _shards(path: Path, split: str) -> list[Path]:
     """The Parquet files of a split, as the hub names them: ``test-00000-of-00003.parquet``."""
     if not path.is_dir():
-        found = sorted(path.parent.glob(path.name))
+        files = sorted(path.parent.glob(path.name))
     else:
         names = (f"{split}.parquet", f"{split}-*.parquet")
-        found = sorted(file for folder in (path, path / "data") for name in names for file in folder.glob(name))
-    if not found:
+        files = sorted(file for folder in (path, path / "data") for name in names for file in folder.glob(name))
+    if not files:
         here = sorted(file.name for file in (path if path.is_dir() else path.parent).glob("*"))[:12]
         raise ConfigError(
             f"{path} has no files of the split {split!r}",
             f"a folder holds {split}-*.parquet, in itself or in data; here are {', '.join(here) or 'no files'}",
             "name the file, or the split",
         )
-    return found
+    return files
 
 
 def _content(path: Path) -> str:
@@ -83,7 +83,7 @@ def _json(path: Path) -> Iterator[Row]:
     for number, value in values:
         if not isinstance(value, Mapping):
             raise DataError(f"{path} row {number} is {str(value)[:80]!r}", "a row is a JSON object", "correct the file")
-        yield Row(source=str(path), number=number, values={str(key).strip(): one for key, one in value.items()})
+        yield Row(source=str(path), number=number, values={str(key).strip(): cell for key, cell in value.items()})
 
 
 def _parsed(path: Path, number: int, text: str) -> Any:
@@ -125,21 +125,21 @@ def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number, pictures = 0, dict[bytes, bytes]()
+    number, images = 0, dict[bytes, bytes]()
     try:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=64):
             for values in batch.to_pylist():
                 number += 1
-                row = {str(key).strip(): _shared(value, pictures) for key, value in values.items()}
+                row = {str(key).strip(): _shared(value, images) for key, value in values.items()}
                 yield Row(source=str(path), number=number, values=row)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} after row {number}: {error}", "it ends in .parquet", "restore the file") from error
 
 
-def _shared(value: Any, pictures: dict[bytes, bytes]) -> Any:
-    """A cell; a picture that stands in many rows is held once."""
+def _shared(value: Any, images: dict[bytes, bytes]) -> Any:
+    """A cell; an image that stands in many rows is held once."""
     if isinstance(value, Mapping) and isinstance(value.get("bytes"), bytes):
-        return {**value, "bytes": pictures.setdefault(value["bytes"], value["bytes"])}
+        return {**value, "bytes": images.setdefault(value["bytes"], value["bytes"])}
     return value
 
 
@@ -152,7 +152,7 @@ def _hub(name: str, split: str) -> Iterator[Row]:
     import datasets
 
     try:
-        found = datasets.load_dataset(owner, configuration or None, split=split)
+        rows = datasets.load_dataset(owner, configuration or None, split=split)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{name} is neither here nor on the hub (split {split!r})",
@@ -160,12 +160,12 @@ def _hub(name: str, split: str) -> Iterator[Row]:
             "set path to the official file or folder, or check name and split; a data set of several configurations is "
             "named owner/name:configuration",
         ) from error
-    for column, feature in found.features.items():
+    for column, feature in rows.features.items():
         if isinstance(feature, datasets.Image):
-            found = found.cast_column(column, datasets.Image(decode=False))
-    pictures: dict[bytes, bytes] = {}
-    for number, values in enumerate(found, start=1):
-        row = {str(key).strip(): _shared(value, pictures) for key, value in values.items()}
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    images: dict[bytes, bytes] = {}
+    for number, values in enumerate(rows, start=1):
+        row = {str(key).strip(): _shared(value, images) for key, value in values.items()}
         yield Row(source=f"{name}:{split}", number=number, values=row)
 
 

@@ -80,7 +80,7 @@ class Row:
             DataError: None of them.
         """
         value = " ".join(self.body(column).split()).rstrip(".").lower()
-        known = [one.lower().rstrip(".") for one in choices]
+        known = [choice.lower().rstrip(".") for choice in choices]
         if value not in known:
             self.fail(column, f"it is one of {', '.join(choices)}")
         return known.index(value)
