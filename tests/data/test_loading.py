@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fusionscope.data import LlavaJson
-from fusionscope.data.llava import BadImageError
 from fusionscope.data.loader import ResumableLoader
 from fusionscope.data.sampler import FILLER, ResumableBatchSampler
-from fusionscope.errors import DataError
+from fusionscope.errors import BadImageError, DataError
 
 
 @given(st.integers(1, 60), st.integers(1, 6), st.integers(0, 3))

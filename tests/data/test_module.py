@@ -37,7 +37,7 @@ def fit(model, data, folder, max_epochs=1, callbacks=()):
 
 def test_a_few_bad_pictures_may_be_skipped(rows, tmp_path):
     model = str(write(tmp_path / "model", seed=0))
-    data = LlavaDataModule(train=LlavaJson(rows), batch_size=3, bad_images=2)
+    data = LlavaDataModule(train=LlavaJson(rows), batch_size=3, max_bad_images=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(model, data, tmp_path)
@@ -45,15 +45,15 @@ def test_a_few_bad_pictures_may_be_skipped(rows, tmp_path):
     said = [str(one.message) for one in caught]
     assert any("gone.png" in one and "of 2 allowed" in one for one in said)
     assert any("lost.png" in one for one in said)
-    with pytest.warns(UserWarning, match="of 1 allowed"), pytest.raises(DataError, match="2 bad pictures, the last"):
-        fit(model, LlavaDataModule(train=LlavaJson(rows), batch_size=3, bad_images=1), tmp_path)
+    with pytest.warns(UserWarning, match="of 1 allowed"), pytest.raises(DataError, match="2 bad images, the last"):
+        fit(model, LlavaDataModule(train=LlavaJson(rows), batch_size=3, max_bad_images=1), tmp_path)
     with pytest.raises(DataError, match=r"row \d: image '(gone|lost)\.png'"):
         fit(model, LlavaDataModule(train=LlavaJson(rows), batch_size=3), tmp_path)
 
 
 def test_a_bad_picture_counts_once_in_however_many_epochs_and_validations(rows, tmp_path):
     model = str(write(tmp_path / "model", seed=0))
-    data = LlavaDataModule(train=LlavaJson(rows), validation=LlavaJson(rows), batch_size=3, bad_images=2)
+    data = LlavaDataModule(train=LlavaJson(rows), validation=LlavaJson(rows), batch_size=3, max_bad_images=2)
     with pytest.warns(UserWarning, match="2 of 2 allowed"):
         fit(model, data, tmp_path, max_epochs=2)
     assert len(data.skipped) == 2
@@ -75,11 +75,11 @@ def test_a_few_samples_may_be_unfit_and_an_update_of_these_alone_changes_nothing
         fit(model, LlavaDataModule(**settings), tmp_path)
     with (
         pytest.warns(UserWarning, match="of 1 allowed"),
-        pytest.raises(DataError, match=r"2 samples to learn nothing from.*'marked'"),
+        pytest.raises(DataError, match=r"2 samples without supervised tokens.*'marked'"),
     ):
-        fit(model, LlavaDataModule(**settings, bad_samples=1), tmp_path)
+        fit(model, LlavaDataModule(**settings, max_bad_samples=1), tmp_path)
     watch = Watch()
-    data = LlavaDataModule(**settings, bad_samples=2)
+    data = LlavaDataModule(**settings, max_bad_samples=2)
     with pytest.warns(UserWarning, match=r"1 of 2 allowed\): sample 'long'"):
         fit(model, data, tmp_path, callbacks=[watch])
     assert len(data.unfit) == 2
@@ -120,7 +120,7 @@ def test_without_a_stage_it_needs_a_model(rows, tmp_path):
     with pytest.raises(ConfigError, match="has no processor"):
         LlavaDataModule(train=LlavaJson(rows)).train_dataloader()
     model = str(write(tmp_path / "model", seed=0))
-    data = LlavaDataModule(train=LlavaJson(rows), model=model, batch_size=1, shuffle=False, bad_images=2)
+    data = LlavaDataModule(train=LlavaJson(rows), model=model, batch_size=1, shuffle=False, max_bad_images=2)
     batches = list(data.train_dataloader())
     assert len(batches) == 6
     assert torch.equal(batches[1]["input_ids"], batches[2]["input_ids"])

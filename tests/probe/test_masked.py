@@ -1,5 +1,7 @@
 """The masked designs against embeddings edited by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -103,7 +105,7 @@ def test_options_can_be_kept_while_the_question_is_noise(llava, task):
     torch.testing.assert_close(whole.language, kept.language)
     bare = [Question(text="Which?", candidates=LETTERS)] * 2
     with pytest.raises(InputError, match=r"keep_options=True[\s\S]*Question.blanked"):
-        posteriors(llava, type(task)(**vars(task) | {"questions": bare}), design="masked", keep_options=True)
+        posteriors(llava, replace(task, questions=bare), design="masked", keep_options=True)
     with pytest.raises(UnknownNameError, match="mask 'fog'"):
         posteriors(llava, task, design="masked", mask="fog")
 

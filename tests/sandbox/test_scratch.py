@@ -7,8 +7,8 @@ import torch
 import yaml
 
 from fusionscope.data import Collator
+from fusionscope.data.easy_vqa import EasyVqa, EasyVqaCaptions
 from fusionscope.sandbox import ScratchAlignment
-from fusionscope.tasks.easy_vqa import EasyVqa, EasyVqaCaptions
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "easy_vqa" / "1_align.yaml"
 

@@ -31,9 +31,9 @@ from fusionscope.study.sweep import run as sweep_module
 from fusionscope.study.sweep.checkpoints import find_checkpoints
 from fusionscope.study.sweep.models import Models
 from fusionscope.study.sweep.run import Plan, merge, sweep
-from fusionscope.tasks import HeldOutTask, load_task
+from fusionscope.tasks import HeldOutTask, load_task, spec
 
-TASKS: list[tuple[str, dict[str, Any]]] = [("sandbox/synergy", {}), ("sandbox/redundant", {})]
+TASKS = ["sandbox/synergy", "sandbox/redundant"]
 ARGUMENTS = ["--task", "sandbox/synergy", "--task", "sandbox/redundant", "--device", "cpu"]
 
 
@@ -56,7 +56,7 @@ def small(name: str, *, images: int = 12) -> HeldOutTask:
 @pytest.fixture(scope="module", autouse=True)
 def small_tasks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_module, "load_task", small)
+        patch.setattr("fusionscope.tasks.spec.load_task", small)
         yield
 
 
@@ -78,7 +78,7 @@ class Answers(Dataset[dict[str, Any]]):
 def train(journey: Journey, name: str, stage: L.LightningModule) -> Journey:
     journey = journey.start(name).save()
     schedule = Schedule(every_n_steps=4)
-    probing = PIDCallback([small(task) for task, _ in TASKS], schedule=schedule, progress=False)
+    probing = PIDCallback([small(task) for task in TASKS], schedule=schedule, progress=False)
     trainer = L.Trainer(
         max_epochs=1, accelerator="cpu", devices=1, default_root_dir=journey.directory, logger=False,
         enable_progress_bar=False, enable_model_summary=False,
@@ -202,7 +202,7 @@ def test_workers_share_the_checkpoints(run: Path, swept: list[Record], tmp_path:
     assert_same(RecordFile(tmp_path / "records.jsonl").read(), expected, 1e-9)
     assert sweep(checkpoints, plan, tmp_path) == 0
     assert sweep(checkpoints[:1], dataclasses.replace(plan, layers=[-1, 2]), tmp_path) == 1
-    other_sample = dataclasses.replace(plan, tasks=[("sandbox/synergy", {"images": 24})])
+    other_sample = dataclasses.replace(plan, tasks=["sandbox/synergy:images=24"])
     assert sweep(checkpoints[:1], other_sample, tmp_path) == 1
 
 
@@ -220,14 +220,14 @@ def test_what_is_done_is_known_in_every_design(run: Path, tmp_path: Path, monkey
         images = FirstIsBroken(task.images) if name.endswith("redundant") else task.images
         return dataclasses.replace(task, crossable=False, images=images)
 
-    monkeypatch.setattr(sweep_module, "load_task", uncrossable)
+    monkeypatch.setattr("fusionscope.tasks.spec.load_task", uncrossable)
     settings = {"max_pairs": 9, "folds": 2, "max_bad_images": 1}
     plan = Plan(tasks=TASKS, designs=(None, "masked"), layers="last", settings=settings)
     checkpoints = find_checkpoints([str(run)])[-1:]
-    with pytest.warns(UserWarning, match="1 pictures do not open"):
+    with pytest.warns(UserWarning, match="1 images cannot be read"):
         assert sweep(checkpoints, plan, tmp_path) == 4
     records = RecordFile(tmp_path / "records.jsonl").read()
-    assert {(r.task, r.design) for r in records} == {(t, d) for t, _ in TASKS for d in ("learned", "masked")}
+    assert {(r.task, r.design) for r in records} == {(t, d) for t in TASKS for d in ("learned", "masked")}
     assert sweep(checkpoints, plan, tmp_path) == 0
     more = dataclasses.replace(plan, designs=(None,), settings={**settings, "max_pairs": 11})
     assert sweep(checkpoints, more, tmp_path) == 2
@@ -364,5 +364,5 @@ def test_a_stage_is_not_spread(run: Path) -> None:
 
 
 if __name__ == "__main__":  # the command line with small tasks, for the test that kills it
-    sweep_module.load_task = small  # type: ignore[assignment]
+    spec.load_task = small  # type: ignore[assignment]
     sys.exit(main(sys.argv[1:]))

@@ -289,12 +289,12 @@ def test_a_few_broken_pictures_are_left_out_where_it_is_allowed(tmp_path: Path) 
         OWN | {"question": f"{i}?", "image": name} for i, name in enumerate(("a.png", "broken.png", "page.png") * 3)
     ]
     path = lines(tmp_path / "c.jsonl", rows)
-    with pytest.raises(DataError, match=r"'broken.png' cannot be read(?s:.*)bad_pictures"):
+    with pytest.raises(DataError, match=r"'broken.png' cannot be read(?s:.*)max_bad_images"):
         custom.load(path=path).images[1]
-    with pytest.raises(DataError, match=r"more than 1 pictures(?s:.*)broken.png(?s:.*)page.png"):
-        custom.load(path=path, bad_pictures=1)
-    task = custom.load(path=path, bad_pictures=2)
-    assert (task.image_ids, len(task.pairs), task.dropped) == (["a.png"], 3, {"picture cannot be read": 6})
-    drawn = custom.load(path=path, bad_pictures=2, n=2)
+    with pytest.raises(DataError, match=r"more than 1 images(?s:.*)broken.png(?s:.*)page.png"):
+        custom.load(path=path, max_bad_images=1)
+    task = custom.load(path=path, max_bad_images=2)
+    assert (task.image_ids, len(task.pairs), task.dropped) == (["a.png"], 3, {"image cannot be read": 6})
+    drawn = custom.load(path=path, max_bad_images=2, n=2)
     assert len(drawn.pairs) == 2
     assert sum(drawn.dropped.values()) == 7

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fusionscope.errors import ConfigError, DataError, UnknownNameError
-from fusionscope.tasks import custom, mmbench, pmc_vqa, pope, reefknot, vqa_rad
+from fusionscope.tasks import DrawnImage, custom, mmbench, pmc_vqa, pope, reefknot, vqa_rad
 from fusionscope.tasks.assemble import LETTERS, Item, natural_task
 from fusionscope.tasks.task import Question
 
@@ -65,7 +65,7 @@ def test_pope_is_crossable_and_knows_what_was_asked(tmp_path):
     ]
     assert task.truth.tolist() == [[0, 1], [1, -1]]
     assert task.pair_weights["natural"].tolist() == [[pytest.approx(1 / 3)] * 2, [pytest.approx(1 / 3), 0]]
-    assert task.dropped == {"picture missing": 1}
+    assert task.dropped == {"image missing": 1}
     assert task.images[0].size == (3, 2)
 
 
@@ -111,7 +111,7 @@ def test_a_wrong_file_fails_with_row_and_column(tmp_path):
         pope.load(path=str(tmp_path / "absent.json"), image_folder=folder)
     with pytest.raises(ConfigError, match="there is no such folder"):
         pope.load(path=lines(tmp_path / "p.json", POPE), image_folder=str(tmp_path / "absent"))
-    with pytest.raises(DataError, match=r"nothing left(?s:.*)'picture missing': 1"):
+    with pytest.raises(DataError, match=r"nothing left(?s:.*)'image missing': 1"):
         pope.load(path=lines(tmp_path / "p.json", POPE[3:]), image_folder=folder)
     with pytest.raises(UnknownNameError, match="random, popular, adversarial"):
         pope.load("easy", path=folder)
@@ -122,7 +122,7 @@ def test_contradictions_are_left_out_and_counted(tmp_path):
         picture(tmp_path, name)
     rows = [*POPE[:3], {**POPE[0], "label": "no"}, POPE[2]]
     task = pope.load(path=lines(tmp_path / "p.json", rows), image_folder=str(tmp_path))
-    assert task.dropped == {"same picture and question, another answer": 2, "asked twice": 1}
+    assert task.dropped == {"same image and question, another answer": 2, "asked twice": 1}
     assert len(task.pairs) == 2
 
 
@@ -264,11 +264,15 @@ def test_custom_answers_themselves_where_options_are_shared_and_letters_else(tmp
 def test_a_task_that_is_not_crossed_holds_no_grid_of_all_pictures_and_questions():
     """PMC-VQA's 50,000 rows would take 35 GB; this one, 960 GB."""
 
-    def opener():
+    def draw():
         return Image.new("RGB", (1, 1))
 
     items = [
-        Item(picture=str(i), opener=opener, question=Question(text=str(i), candidates=LETTERS), answer=0)
+        Item(
+            image=DrawnImage(draw=draw, name=str(i)),
+            question=Question(text=str(i), candidates=LETTERS),
+            answer=0,
+        )
         for i in range(200_000)
     ]
     task = natural_task("large", items, LETTERS, pmc_vqa.SOURCE, crossable=False, dropped={})

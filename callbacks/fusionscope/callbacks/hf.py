@@ -11,12 +11,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from fusionscope.callbacks.monitor import Monitor, TaskSpec
+from fusionscope.callbacks.monitor import Monitor
 from fusionscope.callbacks.schedule import Schedule
 from fusionscope.callbacks.writers import Sinks
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
-from fusionscope.tasks import HeldOutTask
+from fusionscope.tasks import HeldOutTask, TaskSpec
 
 
 class PIDTrainerCallback(TrainerCallback):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from inspect import signature
 from typing import Any, Literal
 
@@ -17,21 +17,8 @@ from fusionscope.parallel import gather_work, is_main, is_sharded, share_work
 from fusionscope.probe import ProbeResult, Settings, model_name, probe, to_record
 from fusionscope.probe.decompose import check_estimator, check_weights
 from fusionscope.probe.probe import design_of
-from fusionscope.tasks import HeldOutTask, load_task
-from fusionscope.tasks.damaged import without_damaged
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskSpec:
-    """A held-out task by name, as a recipe states it.
-
-    Args:
-        name: What `fusionscope.tasks.load_task` takes, such as ``"sandbox/synergy"``.
-        settings: Passed to the task's loader.
-    """
-
-    name: str
-    settings: dict[str, Any] = field(default_factory=dict)
+from fusionscope.tasks import HeldOutTask, TaskSpec, load_tasks
+from fusionscope.tasks.transforms import without_unreadable
 
 
 class Monitor:
@@ -66,7 +53,7 @@ class Monitor:
     ) -> None:
         if not tasks:
             raise ConfigError("tasks=[]", "there is nothing to probe", "name at least one held-out task")
-        self.tasks = [_load(task) for task in tasks]
+        self.tasks = load_tasks(tasks)
         self.layers, self.weights, self.probe_settings = layers, weights, dict(probe_settings)
         self._features = self.probe_settings.pop("feature_cache", None)
         if self._features is None:
@@ -77,7 +64,7 @@ class Monitor:
         self._sinks: Sinks | None = None
 
     def begin(self, lvlm: LVLM, *, sinks: Sinks | None, stage: str, offset: int, resumed: bool) -> None:
-        """Take the model that is about to be trained; pictures that do not open are told now and not at every probe.
+        """Take the model that is about to be trained; images that cannot be read are named now and not at every probe.
 
         Args:
             lvlm: The model.
@@ -88,12 +75,12 @@ class Monitor:
 
         Raises:
             UnknownNameError: A layer that doesn't exist.
-            DataError: More pictures than allowed do not open.
+            DataError: More images than allowed cannot be read.
         """
         if not resumed:
             self.probed_at, self.cost = -1, Cost()
         allowed = int(self.probe_settings.get("max_bad_images", 0))
-        self._whole = [without_damaged(task, allowed) for task in self.tasks] if allowed else self.tasks
+        self._whole = [without_unreadable(task, allowed) for task in self.tasks] if allowed else self.tasks
         self._lvlm, self._sinks, self._stage, self._offset = lvlm, sinks, stage, offset
         self._layers = lvlm.layer_numbers(self.layers)
         self.cost.begin()
@@ -193,10 +180,3 @@ def _check(
         check_estimator(probe_settings.get("estimator", "exact"), crossed=crossed)
         for name in weights if crossed and weights != "all" else ():
             check_weights(task, name)
-
-
-def _load(task: str | TaskSpec | HeldOutTask) -> HeldOutTask:
-    if isinstance(task, HeldOutTask):
-        return task
-    spec = TaskSpec(name=task) if isinstance(task, str) else task
-    return load_task(spec.name, **spec.settings)

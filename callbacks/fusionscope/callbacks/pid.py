@@ -10,13 +10,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from fusionscope.callbacks.monitor import Monitor, TaskSpec
+from fusionscope.callbacks.monitor import Monitor
 from fusionscope.callbacks.schedule import Schedule
 from fusionscope.callbacks.writers import Sinks
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
 from fusionscope.records import Journey
-from fusionscope.tasks import HeldOutTask
+from fusionscope.tasks import HeldOutTask, TaskSpec
 
 
 class PIDCallback(Callback):

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--task",
         action="append",
         metavar="NAME",
-        help="a held-out task, such as pope/random; may be given several times; default: those of the run",
+        help="a held-out task, such as pope/random or pope/random:path=data/pope; may be given several times; "
+        "default: those of the run",
     )
     parser.add_argument(
         "--task-set",
@@ -83,12 +84,14 @@ def _plan(options: argparse.Namespace, checkpoints: Sequence[Any]) -> Any:
     """What to measure: the command line's word, else what the run's own PIDCallback was told, else the defaults."""
     from fusionscope.study.sweep.checkpoints import callback_settings
     from fusionscope.study.sweep.run import Plan
+    from fusionscope.tasks import TaskSpec
 
     told = next((found for c in reversed(checkpoints) if (found := callback_settings(c.config))), {})
     if options.task:
-        tasks = [(name, settings_of(options.task_set)) for name in options.task]
+        settings = settings_of(options.task_set)
+        tasks = [TaskSpec.parse(name, where="--task", defaults=settings) for name in options.task]
     else:
-        tasks = [_task(task) for task in told.get("tasks", [])]
+        tasks = [TaskSpec.parse(task) for task in told.get("tasks", [])]
     if not tasks:
         raise ConfigError(
             "no task to probe", "these checkpoints name none themselves", "name one: --task sandbox/synergy"
@@ -107,10 +110,6 @@ def _plan(options: argparse.Namespace, checkpoints: Sequence[Any]) -> Any:
         estimator=options.estimator or told.get("estimator") or "exact",
         settings=settings,
     )
-
-
-def _task(task: Any) -> tuple[str, dict[str, Any]]:
-    return (task, {}) if isinstance(task, str) else (task["name"], dict(task.get("settings") or {}))
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -138,15 +137,9 @@ def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: A pair without ``=``, or whose value is no YAML.
     """
-    from fusionscope.records.yaml_file import read_yaml
+    from fusionscope import tasks
 
-    found = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise ConfigError(f"--task-set {pair}", "a setting is KEY=VALUE", "such as --task-set images=96")
-        found[key] = read_yaml(value, f"--task-set {pair}")
-    return found
+    return tasks.settings_of(pairs, "--task-set")
 
 
 def _out(options: argparse.Namespace) -> Path:

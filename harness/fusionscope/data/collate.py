@@ -10,7 +10,7 @@ from fusionscope.data.conversation import Conversation, Turn, parse
 from fusionscope.data.encode import encoder_for
 from fusionscope.data.templates import Encoded, Rendered, TemplateName, image_token, render
 from fusionscope.errors import ConfigError, DataError, FusionscopeError, MissingDependencyError
-from fusionscope.tasks.sources.images import eight_bits
+from fusionscope.tasks import open_image
 
 IGNORE = -100
 
@@ -84,7 +84,8 @@ class Collator:
                     "each mark becomes an image",
                     f"keep {mark!r} out of the sample's words, and use a chat template that writes it once per image",
                 )
-        return self.encode(rendered, [[self._image(image) for image in one.images] for one in conversations])
+        images = [[self._image(image, f"of sample {one.id}") for image in one.images] for one in conversations]
+        return self.encode(rendered, images)
 
     def _labelled(self, encoded: Encoded, ids: Sequence[str]) -> dict[str, Any]:
         batch = encoded.inputs
@@ -125,8 +126,8 @@ class Collator:
         turns = (Turn(role="user", text="", images=1), Turn(role="assistant", text="."))
         return Conversation(id="blank", turns=turns, images=(picture,))
 
-    def _image(self, image: Any) -> Any:
-        image = eight_bits(image).convert("RGB")
+    def _image(self, image: Any, name: str) -> Any:
+        image = open_image(image, name)
         return square(image, self.processor.image_processor.image_mean) if self.pad_to_square else image
 
     def _cut(self, batch: dict[str, Any], ids: list[str], texts: list[str]) -> dict[str, Any]:

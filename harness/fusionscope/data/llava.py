@@ -11,8 +11,8 @@ import datasets
 from PIL import Image
 from torch.utils.data import Dataset
 
-from fusionscope.errors import DataError
-from fusionscope.tasks.sources.images import BROKEN, eight_bits
+from fusionscope.errors import BadImageError, DataError
+from fusionscope.tasks import open_image
 
 _FEATURES = datasets.Features(
     {
@@ -23,10 +23,6 @@ _FEATURES = datasets.Features(
 )
 _CHUNK = 1 << 20
 _GAP = re.compile(r"[\s,]*")
-
-
-class BadImageError(DataError):
-    """A picture that is missing or cannot be read; `LlavaDataModule` may skip a few."""
 
 
 class LlavaJson(Dataset[dict[str, Any]]):
@@ -85,32 +81,33 @@ def opened(row: Mapping[str, Any], place: str, image_folder: Path) -> dict[str, 
     if not named:
         return {**row, "image": None}
     given = named if isinstance(named, list) else [named]
-    return {**row, "image": [_open(one, place, image_folder) for one in given]}
+    return {**row, "image": [_open(image, place, image_folder) for image in given]}
 
 
 def _open(given: Any, place: str, image_folder: Path) -> Image.Image:
+    name, file = _file(given, image_folder)
     try:
-        if isinstance(given, Image.Image):
-            return eight_bits(given).convert("RGB")
-        closed = isinstance(given, dict)  # as a stream of the hub hands it out
-        with Image.open(BytesIO(given["bytes"]) if closed and given["bytes"] else image_folder / _name(given)) as image:
-            return eight_bits(image).convert("RGB")
-    except BROKEN as error:
+        return open_image(file, name)
+    except BadImageError as error:
         raise BadImageError(
-            f"{place}: image {_name(given)!r} cannot be read: {error}",
+            f"{place}: {error.what}",
             f"images are looked for in {image_folder}",
-            "set image_folder, restore the file, drop the row, or allow a few (LlavaDataModule's bad_images)",
+            "set image_folder, restore the file, drop the row, or allow a few (LlavaDataModule's max_bad_images)",
         ) from error
 
 
-def _name(given: Any) -> str:
-    return str(given.get("path") if isinstance(given, dict) else given)
+def _file(given: Any, image_folder: Path) -> tuple[str, Path | BytesIO | Image.Image]:
+    """An image's name, and what to open: of a path, of an open image, or of one that a table of the hub left closed."""
+    if isinstance(given, Image.Image):
+        return "in the row", given
+    content, path = (given.get("bytes"), given.get("path")) if isinstance(given, Mapping) else (None, given)
+    return str(path), BytesIO(content) if content else image_folder / str(path)
 
 
 def _undecoded(rows: datasets.Dataset) -> datasets.Dataset:
-    """Rows whose pictures, where the table holds them, are left closed."""
-    pictured = [name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)]
-    for name in pictured:
+    """Rows whose images, where the table holds them, are left closed."""
+    columns = [name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)]
+    for name in columns:
         rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
 

@@ -8,9 +8,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from fusionscope.data.collate import IGNORE, Collator
-from fusionscope.data.llava import BadImageError
 from fusionscope.data.sampler import FILLER
-from fusionscope.errors import DataError
+from fusionscope.errors import BadImageError, DataError
 
 _STAND_IN = {
     "id": "stand-in",

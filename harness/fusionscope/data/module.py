@@ -41,10 +41,10 @@ class LlavaDataModule(L.LightningDataModule):
         drop_last: Leave out an uneven last batch.
         group_by_length: Put samples of one modality and similar length together, as LLaVA does in stage 2; the dataset
             needs a method ``lengths()``, as `LlavaJson` has.
-        bad_images: So many pictures may be unreadable, on each process; each is named in a warning and its sample
+        max_bad_images: Maximum number of unreadable images, on each process; each is named in a warning and its sample
             skipped.
-        bad_samples: The same for samples that cannot be learnt from, such as those whose first answer begins after
-            ``max_length``, as after a long text that a conversation begins with.
+        max_bad_samples: Maximum number of samples without a supervised token, on each process, such as those whose
+            first answer begins after ``max_length``; each is named in a warning and skipped.
         num_workers: Worker processes that prepare batches.
         model: Whose processor to use, directory or hub name; the stage's model by default.
     """
@@ -63,8 +63,8 @@ class LlavaDataModule(L.LightningDataModule):
         seed: int = 0,
         drop_last: bool = False,
         group_by_length: bool = False,
-        bad_images: int = 0,
-        bad_samples: int = 0,
+        max_bad_images: int = 0,
+        max_bad_samples: int = 0,
         num_workers: int = 0,
         model: str | None = None,
     ) -> None:
@@ -73,8 +73,10 @@ class LlavaDataModule(L.LightningDataModule):
         self.template, self.max_length, self.pad_to_square = template, max_length, pad_to_square
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size or batch_size
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
-        self.packing, self.group_by_length, self.bad_images = packing, group_by_length, bad_images
-        self.bad_samples = bad_samples
+        self.packing = packing
+        self.group_by_length = group_by_length
+        self.max_bad_images = max_bad_images
+        self.max_bad_samples = max_bad_samples
         self.num_workers, self.model = num_workers, model
         self.skipped: list[str] = []
         self.unfit: list[str] = []
@@ -128,7 +130,7 @@ class LlavaDataModule(L.LightningDataModule):
                 rank=rank,
                 ranks=ranks,
                 drop_last=drop_last,
-                skip_bad=self.bad_images > 0,
+                skip_bad=self.max_bad_images > 0,
             )
             return StreamLoader(stream, collate_fn=collate, num_workers=self.num_workers)
         sampler = ResumableBatchSampler(
@@ -142,7 +144,7 @@ class LlavaDataModule(L.LightningDataModule):
             drop_last=drop_last,
         )
         return ResumableLoader(
-            Filled(dataset, skip_bad=self.bad_images > 0),
+            Filled(dataset, skip_bad=self.max_bad_images > 0),
             sampler,
             collate_fn=collate,
             num_workers=self.num_workers,
@@ -152,7 +154,7 @@ class LlavaDataModule(L.LightningDataModule):
     def _collate(self, always_look: bool) -> Filling | Packing:
         collate = Filling(
             Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=always_look),
-            skip_unfit=self.bad_samples > 0,
+            skip_unfit=self.max_bad_samples > 0,
         )
         if not self.packing:
             return collate
@@ -169,10 +171,16 @@ class LlavaDataModule(L.LightningDataModule):
         """Name the samples that were skipped, and stop when they are too many; place packed ones.
 
         Raises:
-            DataError: More bad pictures than `bad_images`, or samples than `bad_samples`, on this process.
+            DataError: More bad images than `max_bad_images`, or samples than `max_bad_samples`, on this process.
         """
-        _tell(batch.pop("skipped", ()), self.skipped, "bad pictures", "bad_images", self.bad_images)
-        _tell(batch.pop("unfit", ()), self.unfit, "samples to learn nothing from", "bad_samples", self.bad_samples)
+        _tell(batch.pop("skipped", ()), self.skipped, "bad images", "max_bad_images", self.max_bad_images)
+        _tell(
+            batch.pop("unfit", ()),
+            self.unfit,
+            "samples without supervised tokens",
+            "max_bad_samples",
+            self.max_bad_samples,
+        )
         lvlm = self._lvlm()
         if self.packing and lvlm is not None:
             batch["position_ids"] = lvlm.adapter.packed_positions(batch)

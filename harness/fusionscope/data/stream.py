@@ -9,9 +9,9 @@ import datasets
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from fusionscope.data.llava import BadImageError, opened, rows_of
+from fusionscope.data.llava import opened, rows_of
 from fusionscope.data.marked import Marked, stand_in
-from fusionscope.errors import DataError
+from fusionscope.errors import BadImageError, DataError
 
 
 class LlavaStream:

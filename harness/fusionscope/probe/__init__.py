@@ -2,7 +2,7 @@
 
 from fusionscope.probe.decompose import crossed_results, results
 from fusionscope.probe.engine.session import Settings
-from fusionscope.probe.experimental.interventions import compare, occlude, shuffle_images, shuffle_words
+from fusionscope.probe.experimental.interventions import compare
 from fusionscope.probe.experimental.rotation import rotation_posteriors
 from fusionscope.probe.posteriors import Posteriors, ProbeResult
 from fusionscope.probe.probe import design_of, posteriors, probe, sample_size
@@ -16,13 +16,10 @@ __all__ = [
     "crossed_results",
     "design_of",
     "model_name",
-    "occlude",
     "posteriors",
     "probe",
     "results",
     "rotation_posteriors",
     "sample_size",
-    "shuffle_images",
-    "shuffle_words",
     "to_record",
 ]

@@ -14,7 +14,7 @@ from fusionscope.probe.engine.runner import Progress
 from fusionscope.probe.engine.session import Settings, chosen_pairs
 from fusionscope.probe.posteriors import Posteriors, ProbeResult
 from fusionscope.tasks import HeldOutTask
-from fusionscope.tasks.damaged import without_damaged
+from fusionscope.tasks.transforms import without_unreadable
 
 _DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings, int], Posteriors]] = {
     "crossed": crossed_posteriors,
@@ -76,7 +76,7 @@ def probe(
             check_weights(task, name)
     allowed = int(settings.get("max_bad_images", 0))
     if allowed:
-        task = without_damaged(task, allowed)
+        task = without_unreadable(task, allowed)
     found = posteriors(
         lvlm, task, design=design, layers=layers, batch_size=batch_size, feature_cache=feature_cache,
         progress=progress, seed=seed, **settings,

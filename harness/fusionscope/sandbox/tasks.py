@@ -1,11 +1,11 @@
 """Held-out tasks of the sandbox, one per question family, each with the truth of every pair."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fusionscope.errors import InputError, UnknownNameError
@@ -25,23 +25,10 @@ from fusionscope.sandbox.world import (
     scenes,
     split,
 )
-from fusionscope.tasks import HeldOutTask, Question, uniform_weights
+from fusionscope.tasks import DrawnImage, HeldOutTask, LazyImages, Question, uniform_weights
 
 VARIANTS = ("synergy", "knowledge", "vision", "redundant")
 BLOCK = 48
-
-
-class Pictures(Sequence[Image.Image]):
-    """The pictures of some scenes, rendered when asked for."""
-
-    def __init__(self, chosen: Sequence[Scene]) -> None:
-        self.scenes = tuple(chosen)
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def __getitem__(self, index: int) -> Image.Image:  # type: ignore[override]
-        return render(self.scenes[index])
 
 
 def balanced(n: int, seed: int = 0) -> tuple[Scene, ...]:
@@ -108,8 +95,8 @@ def load(variant: str, *, images: int | Literal["all"] = 576, seed: int = 0) -> 
     pairs = (truth >= 0).nonzero()
     return HeldOutTask(
         name=f"sandbox/{variant}",
-        images=Pictures(chosen),
-        image_ids=tuple(f"scene-{scene.index:04d}.png" for scene in chosen),
+        images=LazyImages(DrawnImage(draw=partial(render, scene), name=_file_name(scene)) for scene in chosen),
+        image_ids=tuple(map(_file_name, chosen)),
         questions=tuple(Question(text=text, candidates=LETTERS, blanked=options(answers)) for text in texts),
         answers=answers,
         pairs=pairs,
@@ -122,6 +109,10 @@ def load(variant: str, *, images: int | Literal["all"] = 576, seed: int = 0) -> 
         citation="fusionscope's sandbox, a rendered world",
         licence="Apache-2.0",
     )
+
+
+def _file_name(scene: Scene) -> str:
+    return f"scene-{scene.index:04d}.png"
 
 
 def _weights(truth: Tensor) -> dict[str, Tensor]:

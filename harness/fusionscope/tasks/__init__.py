@@ -2,11 +2,12 @@
 
 from fusionscope.tasks.registry import known_tasks, load_task
 from fusionscope.tasks.sources.images import open_image
-from fusionscope.tasks.sources.lazy import LazyImages, digest_of_images
-from fusionscope.tasks.spec import TaskSpec, load_tasks, unique_names
+from fusionscope.tasks.sources.lazy import DrawnImage, LazyImages, digest_of_images
+from fusionscope.tasks.spec import TaskSpec, load_tasks, settings_of, unique_names
 from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
 
 __all__ = [
+    "DrawnImage",
     "HeldOutTask",
     "LazyImages",
     "Question",
@@ -16,6 +17,7 @@ __all__ = [
     "load_task",
     "load_tasks",
     "open_image",
+    "settings_of",
     "uniform_weights",
     "unique_names",
 ]

@@ -45,8 +45,8 @@ def load(
         n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
-            one fails when it is opened.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the
+            first one fails when it is opened.
 
     Raises:
         UnknownNameError: No such variant.

@@ -13,9 +13,7 @@ from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
 from fusionscope.tasks.task import HeldOutTask, Question
 
-SOURCE = Source(
-    citation="Li et al. 2023, POPE, EMNLP, https://github.com/AoiDragon/POPE", licence="MIT (images: COCO)"
-)
+SOURCE = Source(citation="Li et al. 2023, POPE, EMNLP, https://github.com/AoiDragon/POPE", licence="MIT (images: COCO)")
 SPLITS = ("random", "popular", "adversarial")
 
 
@@ -46,8 +44,8 @@ def load(
         n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the first
-            one fails when it is opened.
+        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the
+            first one fails when it is opened.
 
     Raises:
         UnknownNameError: No such variant.

@@ -30,13 +30,20 @@ class TaskSpec:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, given: "str | Mapping[str, Any] | TaskSpec", **settings: Any) -> "TaskSpec":
+    def parse(
+        cls,
+        given: "str | Mapping[str, Any] | TaskSpec",
+        *,
+        where: str = "tasks",
+        defaults: Mapping[str, Any] | None = None,
+    ) -> "TaskSpec":
         """A task as people write it.
 
         Args:
             given: ``NAME``; ``NAME:key=value,key=value``, the values read as YAML; a mapping of ``name`` and
                 ``settings``; or a `TaskSpec`.
-            **settings: Settings that hold where ``given`` has none of this name.
+            where: What it stands in, for messages.
+            defaults: Settings that hold where ``given`` has none of this name.
 
         Raises:
             ConfigError: It is none of these.
@@ -45,16 +52,16 @@ class TaskSpec:
             spec = given
         elif isinstance(given, str):
             name, _, rest = given.partition(":")
-            spec = cls(name=name.strip(), settings=settings_of(_pieces(rest), given))
+            spec = cls(name=name.strip(), settings=settings_of(_pieces(rest), f"{where}: {given}"))
         elif _is_mapping_of_a_task(given):
             spec = cls(name=given["name"], settings=dict(given.get("settings") or {}))
         else:
             raise ConfigError(
-                f"task {given!r}",
+                f"{where}: {given!r}",
                 "a task is a name, a name with settings (NAME:key=value,...), or a mapping of name and settings",
                 "write pope/random, pope/random:path=data/pope, or {name: pope/random, settings: {path: data/pope}}",
             )
-        return cls(name=spec.name, settings={**settings, **spec.settings})
+        return cls(name=spec.name, settings={**(defaults or {}), **spec.settings})
 
     def load(self) -> HeldOutTask:
         """The task; see `load_task`."""
@@ -108,7 +115,7 @@ def settings_of(pairs: Sequence[str], where: str) -> dict[str, Any]:
     for pair in pairs:
         key, separator, value = (part.strip() for part in pair.partition("="))
         if not separator or not key.isidentifier():
-            raise ConfigError(f"{where}: {pair!r}", "a setting is key=value", "such as images=96")
+            raise ConfigError(f"{where}: {pair!r}", "a setting is KEY=VALUE", "such as images=96")
         if key in settings:
             raise ConfigError(f"{where}: {key} is set twice", "a setting has one value", "leave one of them out")
         try:

@@ -16,6 +16,7 @@ from fusionscope.study.comparison.breadth import Row
 from fusionscope.study.report.tables import Rows, as_markdown, with_error
 from fusionscope.study.sweep.checkpoints import Checkpoint, one_checkpoint
 from fusionscope.study.sweep.run import Plan
+from fusionscope.tasks import TaskSpec
 
 SPEC = "profile.yaml"
 _KEYS = {"tasks", "models", "design", "weights", "layers", "estimator", "settings"}
@@ -45,7 +46,7 @@ class Profile:
 
     Args:
         models: The models.
-        tasks: Tasks: name and settings of the loader.
+        tasks: Held-out tasks.
         design: The design, or None for each task's own.
         weights: Pair weights; the first that a task has is compared over models.
         layers: Which layers are measured; the last one is compared.
@@ -54,7 +55,7 @@ class Profile:
     """
 
     models: Sequence[Model]
-    tasks: Sequence[tuple[str, Mapping[str, Any]]]
+    tasks: Sequence[TaskSpec]
     design: str | None = None
     weights: Literal["all"] | Sequence[str] = "all"
     layers: str | Sequence[int] = "last"
@@ -102,7 +103,7 @@ def read_profile(path: str | Path) -> Profile:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{file} names {', '.join(twice)} twice", "records carry the name", "give each its own")
-    tasks = [_task(file, row) for row in found["tasks"]]
+    tasks = [TaskSpec.parse(row, where=str(file)) for row in found["tasks"]]
     rest = {key: value for key, value in found.items() if key not in ("models", "tasks") and value is not None}
     return Profile(models=models, tasks=tasks, **rest)
 
@@ -278,14 +279,6 @@ def _model(file: Path, row: Mapping[str, Any]) -> Model:
         raise ConfigError(
             f"{file}: parameters {row['parameters']!r} of {row['name']}", "it is a number", "such as 7.06e+9"
         ) from error
-
-
-def _task(file: Path, row: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(row, str):
-        return row, {}
-    if not isinstance(row, dict) or not {"name"} <= set(row) <= {"name", "settings"}:
-        raise ConfigError(f"{file}: task {row}", "a task is a name, or has name and settings", "correct the entry")
-    return row["name"], row.get("settings") or {}
 
 
 def _percent(value: float) -> str:

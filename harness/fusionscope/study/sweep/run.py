@@ -14,7 +14,7 @@ from fusionscope.probe import design_of, model_name, probe, sample_size, to_reco
 from fusionscope.records import Record, RecordFile
 from fusionscope.study.sweep.checkpoints import Checkpoint
 from fusionscope.study.sweep.models import Models
-from fusionscope.tasks import HeldOutTask, load_task
+from fusionscope.tasks import HeldOutTask, TaskSpec, load_tasks
 
 RECORDS = "records.jsonl"
 _SHARD = "records.worker{}.jsonl"
@@ -25,7 +25,7 @@ class Plan:
     """What to measure of every checkpoint.
 
     Args:
-        tasks: Held-out tasks: name and settings of the loader.
+        tasks: Held-out tasks.
         designs: Designs; None is the task's own default.
         weights: Names of pair weights, or ``"all"`` that a task has.
         layers: ``"all"``, ``"last"`` or layer numbers.
@@ -33,7 +33,7 @@ class Plan:
         settings: More keyword arguments of `fusionscope.probe.probe`.
     """
 
-    tasks: Sequence[tuple[str, Mapping[str, Any]]]
+    tasks: Sequence[str | TaskSpec | HeldOutTask]
     designs: Sequence[str | None] = (None,)
     weights: Literal["all"] | Sequence[str] = "all"
     layers: str | Sequence[int] = "all"
@@ -80,7 +80,7 @@ def sweep(
     number, workers = share
     out = RecordFile(directory / (RECORDS if workers == 1 else _SHARD.format(number)))
     done = RecordFile(directory / RECORDS).read() + (out.read() if workers > 1 else [])
-    tasks = [load_task(name, **settings) for name, settings in plan.tasks]
+    tasks = load_tasks(plan.tasks)
     models, cache, made = Models(device=device, dtype=dtype), FeatureCache(), 0
     failed: dict[str, str] = {}
     mine = checkpoints[number::workers]

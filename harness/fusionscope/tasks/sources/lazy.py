@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,7 +50,7 @@ class FileImage:
         """The hash of the file's bytes, which are streamed."""
         try:
             with self.path.open("rb") as file:
-                return hashlib.file_digest(file, _hash).hexdigest()
+                return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=_DIGEST_BYTES)).hexdigest()
         except OSError as error:
             raise BadImageError(
                 f"image {self.name!r} cannot be read: {error}", "its content tells it apart", "restore the file"
@@ -102,7 +103,9 @@ class DrawnImage:
         try:
             image = self.draw()
         except OSError as error:
-            raise BadImageError(f"image {self.name!r} cannot be read: {error}", "it has to open", "restore it") from error
+            raise BadImageError(
+                f"image {self.name!r} cannot be read: {error}", "it has to open", "restore it"
+            ) from error
         if not isinstance(image, Image.Image):
             raise InputError(f"image {self.name!r} is {type(image)}", "it has to be a PIL image", "convert it first")
         return open_image(image, self.name)
@@ -227,7 +230,3 @@ def digest_of_bytes(content: bytes) -> str:
 def digest_of_pixels(image: Image.Image) -> str:
     """The hash of an image's size and RGB pixels, as hexadecimal digits."""
     return digest_of_bytes(repr(image.size).encode() + image.tobytes())
-
-
-def _hash() -> "hashlib._Hash":
-    return hashlib.blake2b(digest_size=_DIGEST_BYTES)

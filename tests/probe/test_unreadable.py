@@ -1,9 +1,11 @@
 """Damaged pictures, precisions and devices."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from fusionscope.errors import DataError, InputError
+from fusionscope.errors import BadImageError, DataError, InputError
 from fusionscope.lvlm import LVLM, tiny
 from fusionscope.probe import posteriors, probe
 
@@ -17,23 +19,23 @@ class Torn(list):
 
     def __getitem__(self, i):
         if i in self.bad:
-            raise DataError(f"picture {i!r} cannot be read", "it is no picture", "restore the file")
+            raise BadImageError(f"image {i!r} cannot be read", "it is no picture", "restore the file")
         return super().__getitem__(i)
 
 
 def test_damaged_pictures_are_named_counted_and_capped(llava, make_task):
     whole = make_task(n_images=4)
-    torn = type(whole)(**vars(whole) | {"images": Torn(whole.images, {1})})
-    with pytest.raises(DataError, match="picture 1 cannot be read"):
+    torn = replace(whole, images=Torn(whole.images, {1}))
+    with pytest.raises(DataError, match="image 1 cannot be read"):
         probe(llava, torn)
-    with pytest.warns(UserWarning, match=r"1 pictures do not open and are left out: 1\.png"):
+    with pytest.warns(UserWarning, match=r"1 images cannot be read and are left out: 1\.png"):
         results = probe(llava, torn, max_bad_images=1, layers="last")
     assert (results[0].n_images, results[0].n) == (3, 9)
     kept = posteriors(llava, whole, layers="last").crossed[0, [0, 2, 3]]
     right = (kept.argmax(-1) == whole.truth[[0, 2, 3]]).double().mean()
     assert results[0].accuracy == pytest.approx(float(right))
-    worse = type(whole)(**vars(whole) | {"images": Torn(whole.images, {0, 2})})
-    with pytest.raises(DataError, match=r"2 of 4 pictures[\s\S]*0\.png, 2\.png[\s\S]*max_bad_images allows 1"):
+    worse = replace(whole, images=Torn(whole.images, {0, 2}))
+    with pytest.raises(DataError, match=r"2 of 4 images[\s\S]*0\.png, 2\.png[\s\S]*max_bad_images allows 1"):
         probe(llava, worse, max_bad_images=1)
 
 
