@@ -122,7 +122,9 @@ def settings_of(pairs: Sequence[str], where: str) -> dict[str, Any]:
             settings[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(
-                f"{where}: the value of {key} is no YAML", str(error), "close brackets, and quote a text with signs"
+                f"{where}: {pair} is no YAML",
+                str(error),
+                "correct the value: a bracket or a quote is not closed, or a text with signs needs quotes",
             ) from error
     return settings
 
