@@ -37,7 +37,7 @@ def test_anything_else_is_refused_with_its_place(given):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("pope:n", "KEY=VALUE"), ("pope:n=1,n=2", "n is set twice"), ("pope:a=[1", "a=\[1 is no YAML")],
+    [("pope:n", "KEY=VALUE"), ("pope:n=1,n=2", "n is set twice"), ("pope:a=[1", r"a=\[1 is no YAML")],
 )
 def test_settings_that_cannot_be_read(text, message):
     with pytest.raises(ConfigError, match=message):
