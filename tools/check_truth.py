@@ -99,7 +99,7 @@ def compare(pairs: list[tuple[Checkpoint, list[Record]]]) -> list[Difference]:
         for task in sorted({record.task for record in records}):
             mine = [record for record in records if record.task == task]
             layers = sorted({record.layer for record in mine})
-            with models.precision(checkpoint):
+            with models.precision():
                 truth = model_pid(lvlm, task.removeprefix("sandbox/"), layers=layers)
             for record in mine:
                 atoms = truth[record.weights].atoms()

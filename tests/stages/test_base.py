@@ -167,8 +167,8 @@ def test_the_speed_counts_the_wait_for_the_device(tiny, fit, monkeypatch):
         clock[0] += 7.0 * (value.numel() == 3)  # not the tokens alone, which nobody waits for
         return total(strategy, value)
 
-    monkeypatch.setattr("fusionscope.stages.base.time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("fusionscope.stages.base.total", slow)
+    monkeypatch.setattr("fusionscope.stages.meter.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("fusionscope.stages.meter.total", slow)
     stage = AlignmentPretraining(tiny)
     metrics = fit(stage, n=4, batch_size=4, log_every_n_steps=1).callback_metrics
     seen = sum(int(batch["attention_mask"].sum()) for batch in stage.trainer.datamodule.train_dataloader())

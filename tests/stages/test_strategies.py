@@ -8,7 +8,8 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from fusionscope.errors import ConfigError, DataError, MissingDependencyError
 from fusionscope.stages import checkpoint
 from fusionscope.stages.checkpoint import read
-from fusionscope.stages.strategies import check_windows, prepare
+from fusionscope.stages.scaling import DeepSpeedScaling, InPlaceScaling, gradient_scaling
+from fusionscope.stages.strategies import prepare
 
 
 def trainer(cls=DeepSpeedStrategy, *, precision="bf16-mixed", batches=6, pieces=2, **config):
@@ -17,9 +18,12 @@ def trainer(cls=DeepSpeedStrategy, *, precision="bf16-mixed", batches=6, pieces=
     strategy.config = {"zero_optimization": {"stage": 2}, **config}
     loop = SimpleNamespace(setup_data=lambda: None)
     return SimpleNamespace(
-        strategy=strategy, precision=precision, num_training_batches=batches, accumulate_grad_batches=pieces,
+        strategy=strategy,
+        precision=precision,
+        num_training_batches=batches,
+        accumulate_grad_batches=pieces,
         fit_loop=loop,
-    )  # fmt: skip
+    )
 
 
 def test_strategies_whose_updates_or_checkpoints_would_be_wrong_are_refused():
@@ -44,7 +48,7 @@ def test_strategies_whose_updates_or_checkpoints_would_be_wrong_are_refused():
 @pytest.mark.parametrize(
     ("split", "pieces", "said"),
     [
-        (2, False, "tensor_parallel_size=2.*would each train a model of their own"),
+        (2, False, "tensor_parallel_size=2.*each of the others would train another model"),
         (1, True, "save_distributed_checkpoint=True.*neither be resumed nor probed"),
     ],
 )
@@ -58,11 +62,17 @@ def test_lightnings_own_settings_of_fsdp2_are_refused(split, pieces, said):
 
 def test_accumulation_that_does_not_end_with_the_epoch_is_refused():
     with pytest.raises(ConfigError, match=r"(?s)5 batches .*accumulate_grad_batches=2.*limit_train_batches to 4"):
-        check_windows(trainer(batches=5))
+        DeepSpeedScaling(trainer(batches=5)).check_windows()
     with pytest.raises(ConfigError, match="a multiple of 2"):
-        check_windows(trainer(batches=float("inf")))
-    check_windows(trainer(batches=6))
-    check_windows(trainer(batches=5, pieces=1))
+        DeepSpeedScaling(trainer(batches=float("inf"))).check_windows()
+    DeepSpeedScaling(trainer(batches=6)).check_windows()
+    DeepSpeedScaling(trainer(batches=5, pieces=1)).check_windows()
+    InPlaceScaling(trainer(batches=5)).check_windows()
+
+
+def test_each_strategy_has_its_scaling():
+    assert type(gradient_scaling(trainer(DeepSpeedStrategy))) is DeepSpeedScaling
+    assert type(gradient_scaling(trainer(ModelParallelStrategy))) is InPlaceScaling
 
 
 def test_a_directory_of_shards_needs_deepspeed_and_an_end(tmp_path, monkeypatch):

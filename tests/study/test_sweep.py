@@ -27,6 +27,7 @@ from fusionscope.records import Journey, Record, RecordFile, Stage
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
 from fusionscope.study.comparison.profile import Model, Profile
+from fusionscope.study.sweep import models as models_module
 from fusionscope.study.sweep import run as sweep_module
 from fusionscope.study.sweep.checkpoints import find_checkpoints
 from fusionscope.study.sweep.models import Models
@@ -340,21 +341,24 @@ def test_a_name_belongs_to_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sweep(find_checkpoints([f"m={bases[1]}"]), plan, tmp_path)
 
 
-@pytest.mark.parametrize(("precision", "cast"), [("bf16-mixed", True), ("32-true", False), (None, False)])
+@pytest.mark.parametrize(("precision", "cast"), [("bf16-mixed", True), ("32-true", False)])
 def test_a_stage_is_probed_in_the_precision_of_its_training(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str | None, cast: bool
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, cast: bool
 ) -> None:
-    config = tmp_path / "config.yaml"
-    config.write_text(f"trainer: {{precision: {precision or 'null'}}}")
-    probe, seen = sweep_module.probe, []
+    original, probe, seen = models_module.read, sweep_module.probe, []
+
+    def as_if(path: str) -> dict[str, Any]:
+        saved = original(path)
+        saved["fusionscope"]["precision"] = precision
+        return saved
 
     def watched(*arguments: Any, **settings: Any) -> Any:
         seen.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
         return probe(*arguments, **settings)
 
+    monkeypatch.setattr(models_module, "read", as_if)
     monkeypatch.setattr(sweep_module, "probe", watched)
-    found = [dataclasses.replace(one, config=config) for one in find_checkpoints([str(run)])[-1:]]
-    sweep(found, Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out")
+    sweep(find_checkpoints([str(run)])[-1:], Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out")
     assert seen == [(cast, torch.bfloat16)]
 
 

@@ -48,10 +48,14 @@ class UnimodalPretraining(VLMStage):
             torch.manual_seed(self.seed)
             self.heads = nn.ModuleDict({name: nn.Linear(VISION_WIDTH, 4) for name in PICTURE_KEYS})
 
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments; the seed is the one that was taken."""
+        return super().settings() | {"seed": self.seed}
+
     def configure_model(self) -> None:
         """Build the model from its config; does nothing when that is done."""
         if not hasattr(self, "network"):
-            self._base_hash = f"seed:{self.seed}"
+            self.base_hash = f"seed:{self.seed}"
             self.attach(LVLM.wrap(build_model(self.seed), build_processor()))
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
 """The stage that all training stages are: one model in three parts, one loss, one optimizer, exact checkpoints."""
 
 import math
-import time
-from dataclasses import asdict
+import os
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -13,46 +13,54 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from fusionscope.errors import ConfigError, DataError
+from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
-from fusionscope.parallel import all_gather, barrier, gathered, shard, total
+from fusionscope.parallel import shard, total
 from fusionscope.records import Journey
-from fusionscope.stages.checkpoint import (
-    KEY,
-    check_adapters,
-    check_base,
-    check_keys,
-    fingerprint,
-    keep,
-    trained_keys,
-)
+from fusionscope.stages import tuning
+from fusionscope.stages.checkpoint import check, check_keys, fingerprint, restore_random_state, stamp, trained_keys
 from fusionscope.stages.config import (
     ALIGN_PROJECTOR,
     FROZEN,
     LORA,
-    PART_NAMES,
     LoraSettings,
     PartConfig,
     PartName,
     QuantizationSettings,
 )
+from fusionscope.stages.export import export
 from fusionscope.stages.loading import load
-from fusionscope.stages.lora import add_adapters, merged
 from fusionscope.stages.loss import non_finite, summed_loss, tokens_seen
-from fusionscope.stages.parts import modules_of, parameters_by_part
-from fusionscope.stages.schedule import check, cosine_factor, warmup_steps
-from fusionscope.stages.strategies import (
-    begin_micro_batch,
-    check_windows,
-    drop_gradients,
-    is_update,
-    loss_scale,
-    prepare,
-    scale_gradients,
-)
+from fusionscope.stages.meter import StepMeter, StepSums
+from fusionscope.stages.scaling import gradient_scaling
+from fusionscope.stages.schedule import check as check_schedule
+from fusionscope.stages.schedule import cosine_factor, warmup_steps
+from fusionscope.stages.settings import encode
+from fusionscope.stages.strategies import prepare
 
 
-class VLMStage(L.LightningModule):
+class _KeepsArguments(type(L.LightningModule)):  # type: ignore[misc]
+    """Keeps the arguments that a stage was built with by name, whatever its class; see `VLMStage.settings`."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        stage = super().__call__(*args, **kwargs)
+        parameters = signature(cls.__init__).parameters  # type: ignore[misc]
+        arguments = signature(cls.__init__).bind(stage, *args, **kwargs).arguments  # type: ignore[misc]
+        del arguments[next(iter(parameters))]  # self
+        for name, parameter in parameters.items():
+            if parameter.kind is Parameter.VAR_POSITIONAL and arguments.get(name):
+                raise ConfigError(
+                    f"{cls.__name__} was given arguments without a name for *{name}",
+                    "checkpoints hold the arguments of their stage by name",
+                    "pass them by name",
+                )
+            if parameter.kind is Parameter.VAR_KEYWORD:
+                arguments |= arguments.pop(name, {})
+        stage.constructor_arguments = arguments
+        return stage
+
+
+class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
     """Train a vision-language model on assistant text, each part in its own way.
 
     The loss is averaged over the supervised tokens of the whole accumulated batch on all ranks, so one update is the
@@ -75,9 +83,9 @@ class VLMStage(L.LightningModule):
         lora: Settings of the parts tuned with ``"lora"``.
         weight_decay: AdamW's weight decay, on matrices only (no biases, no norms).
         betas: AdamW's betas.
-        warmup_ratio: Share of the stage's optimizer steps with a rising learning rate.
-        warmup_steps: Their number, in place of the share.
-        min_lr_ratio: Learning rate at the end of the cosine, as a share of the peak.
+        warmup_ratio: Fraction of the stage's optimizer steps with a rising learning rate.
+        warmup_steps: Their number, instead of the fraction.
+        min_lr_ratio: Learning rate at the end of the cosine, as a fraction of the peak.
         dtype: Dtype of the frozen weights (``"float32"``, ``"bfloat16"``, ``"float16"``); trained ones are kept in
             float32: pair ``"bfloat16"`` with ``trainer.precision=bf16-mixed``.
         attention: Attention implementation of transformers (``"sdpa"``, ``"eager"``, ``"flash_attention_2"``).
@@ -88,8 +96,10 @@ class VLMStage(L.LightningModule):
 
     Raises:
         ConfigError: Every part is frozen, a language model in few bits is to be trained in full, or a setting of the
-            schedule is no share.
+            schedule is no fraction.
     """
+
+    constructor_arguments: dict[str, Any]
 
     def __init__(
         self,
@@ -111,7 +121,10 @@ class VLMStage(L.LightningModule):
     ) -> None:
         super().__init__()
         self.strict_loading = False  # keys are checked exactly here, see load_state_dict and on_load_checkpoint
-        self.base, self.lora, self.dtype_name, self.attention = model, lora, dtype, attention
+        self.base = model
+        self.lora = lora
+        self.dtype_name = dtype
+        self.attention = attention
         self.parts: dict[PartName, PartConfig] = {
             "vision_tower": vision_tower,
             "projector": projector,
@@ -125,22 +138,35 @@ class VLMStage(L.LightningModule):
                 "weights of few bits have no gradient",
                 "set language_model.tune to lora, or leave quantization out",
             )
-        self.quantization, self.compile_backend = quantization, compile_backend
-        check(warmup_ratio, warmup_steps, min_lr_ratio)
-        self.weight_decay, self.betas, self.min_lr_ratio = weight_decay, betas, min_lr_ratio
-        self.warmup_ratio, self.warmup_steps = warmup_ratio, warmup_steps
+        self.quantization = quantization
+        self.compile_backend = compile_backend
+        check_schedule(warmup_ratio, warmup_steps, min_lr_ratio)
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.min_lr_ratio = min_lr_ratio
+        self.warmup_ratio = warmup_ratio
+        self.warmup_steps = warmup_steps
         self.gradient_checkpointing = gradient_checkpointing
         self.step_offset = 0
-        self._base_hash = ""
-        self._rng: list[dict[str, Any]] = []
-        self._sums: Tensor | None = None
-        self._seconds = self._since = 0.0
+        self.base_hash = ""
+        self._random_states: list[dict[str, Any]] = []
+        self._meter = StepMeter()
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments that build this stage again; checkpoints hold them.
+
+        A stage whose constructor takes a default from elsewhere (a seed, an environment) overrides it and says what the
+        default came to.
+        """
+        return dict(self.constructor_arguments)
 
     # building
 
     def setup(self, stage: str) -> None:
-        """Refuse a strategy that the stage cannot be trained under, before the model is loaded."""
+        """Refuse, before the model is loaded, what could not be trained or saved; choose how gradients are scaled."""
         prepare(self.trainer)
+        encode(self.settings(), "settings")
+        self.scaling = gradient_scaling(self.trainer)
 
     def configure_model(self) -> None:
         """Load the model and split it into its parts; does nothing when that is done.
@@ -149,7 +175,7 @@ class VLMStage(L.LightningModule):
         """
         if not hasattr(self, "network"):
             lvlm = load(self.base, dtype=self.dtype_name, attention=self.attention, quantization=self.quantization)
-            self._base_hash = fingerprint(self.base, getattr(lvlm.model.config, "_commit_hash", None))
+            self.base_hash = fingerprint(self.base, getattr(lvlm.model.config, "_commit_hash", None))
             self.attach(lvlm)
         if self.device_mesh is not None:
             shard(self.network, self.device_mesh["data_parallel"], block=GradientCheckpointingLayer)
@@ -161,48 +187,25 @@ class VLMStage(L.LightningModule):
             lvlm: The model and its processor; adapters are put in and parts frozen in place.
         """
         network = lvlm.model
-        adapted = [part for part in PART_NAMES if self.parts[part].tune == "lora"]
-        for part, parameters in parameters_by_part(network).items():
-            for parameter in parameters.values():
-                parameter.requires_grad_(self.parts[part].tune == "full")
-        if adapted:
-            trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-            add_adapters(network, adapted, self.lora)
-            for parameter in trained:
-                parameter.requires_grad_(True)  # peft freezes all but its own
-        for parameter in network.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+        tuning.apply(network, self.parts, self.lora)
         if self.gradient_checkpointing:
             network.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         if self.compile_backend is not None:
             network.compile(backend=self.compile_backend)
-        self.lvlm, self.network = lvlm, network
+        self.lvlm = lvlm
+        self.network = network
         self.train()
 
-    def train(self, mode: bool = True) -> "VLMStage":
+    def train(self, mode: bool = True) -> Self:
         """Training mode for the trained parts alone."""
         super().train(mode)
         if mode and hasattr(self, "network"):
-            for part, config in self.parts.items():
-                if config.tune == "frozen":
-                    for module in modules_of(self.network, part).values():
-                        # transformers recomputes a layer only where its own flag says "training"; what is inside it
-                        # (dropout) stays in evaluation mode
-                        module.training = self.gradient_checkpointing and isinstance(module, GradientCheckpointingLayer)
+            tuning.freeze_modes(self.network, self.parts, recompute=self.gradient_checkpointing)
         return self
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """AdamW's groups: per trained part its matrices and, where there is weight decay, its vectors without."""
-        groups: list[dict[str, Any]] = []
-        for part, parameters in parameters_by_part(self.network).items():
-            trained = {name: p for name, p in parameters.items() if p.requires_grad}
-            vectors = [p for p in trained.values() if p.ndim < 2] if self.weight_decay else []
-            matrices = [p for p in trained.values() if p.ndim >= 2 or not self.weight_decay]
-            for name, params, decay in ((part, matrices, self.weight_decay), (f"{part}_vectors", vectors, 0.0)):
-                if params:
-                    groups.append({"name": name, "params": params, "lr": self.parts[part].lr, "weight_decay": decay})
-        return groups
+        return tuning.parameter_groups(self.network, self.parts, self.weight_decay)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW and, per optimizer step, warm-up and cosine over the whole stage."""
@@ -210,7 +213,7 @@ class VLMStage(L.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise ConfigError("the stage has no end", "a cosine needs one", "set trainer.max_steps or max_epochs")
-        check_windows(self.trainer)
+        self.scaling.check_windows()
         warmup = warmup_steps(int(steps), self.warmup_ratio, self.warmup_steps)
         factor = partial(cosine_factor, total=int(steps), warmup=warmup, min_ratio=self.min_lr_ratio)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -220,47 +223,40 @@ class VLMStage(L.LightningModule):
 
     @property
     def optimizer_steps(self) -> int:
-        """Optimizer steps of the whole journey, those of earlier stages included."""
+        """Optimizer steps of the whole run, those of earlier stages included."""
         return self.step_offset + self.global_step
 
     def on_fit_start(self) -> None:
-        """Find where this stage begins on the journey's axis."""
+        """Find where this stage begins on the run's axis of steps."""
         journey = Journey.find(self.trainer.default_root_dir)
         self.step_offset = journey.current.step_offset if journey is not None and journey.current is not None else 0
 
     def on_train_start(self) -> None:
         """Continue the random streams of a resumed run."""
-        if self._rng:
-            state = self._rng[self.global_rank % len(self._rng)]
-            torch.set_rng_state(state["cpu"].cpu())
-            if state["cuda"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state(state["cuda"][0].cpu())
-            self._rng = []
+        if self._random_states:
+            restore_random_state(self._random_states, self.global_rank)
+            self._random_states = []
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Start the clock of the micro-batch."""
-        self._since = time.perf_counter()
-        begin_micro_batch(self.trainer, batch_idx)
+        self._meter.start()
+        self.scaling.begin_micro_batch(batch_idx)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the micro-batch's token losses; its gradient is scaled before the update."""
         loss, tokens = summed_loss(self.network, batch)
-        sums = torch.stack((loss.detach(), tokens, tokens_seen(batch)))
-        self._sums = sums if self._sums is None else self._sums + sums
+        self._meter.add(loss, tokens, tokens_seen(batch))
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate the sum, or the mean where it is known by now."""
-        scale = 1.0 if self._sums is None else loss_scale(self.trainer, self._sums[1])
+        tokens = self._meter.tokens
+        scale = 1.0 if tokens is None else self.scaling.loss_factor(tokens)
         super().backward(loss * scale, *args, **kwargs)
 
     def on_after_backward(self) -> None:
         """Read the clock of the micro-batch."""
-        self._read_clock()
-
-    def _read_clock(self) -> None:
-        now = time.perf_counter()
-        self._seconds, self._since = self._seconds + now - self._since, now
+        self._meter.stop()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Turn the gradient of the sum into that of the mean over all supervised tokens, before clipping.
@@ -268,30 +264,27 @@ class VLMStage(L.LightningModule):
         Raises:
             NonFiniteLossError: On all processes, before the update.
         """
-        if self._sums is None or not is_update(self.trainer):
+        if self._meter.tokens is None or not self.scaling.is_update():
             return
-        loss, tokens, seen = total(self.trainer.strategy, self._sums).tolist()
-        self._read_clock()  # only here has a GPU done what it was told
-        seconds, self._sums, self._seconds = self._seconds, None, 0.0
-        mean = loss / tokens if tokens else loss
-        if not math.isfinite(mean):
+        sums = self._meter.take(self.trainer.strategy)
+        if not math.isfinite(sums.mean):
             step = f"optimizer step {self.optimizer_steps + 1}"
-            raise non_finite(f"{step} is {mean} (sum {loss}, {tokens:.0f} tokens)", self.network)
-        if not tokens:  # every sample was skipped, and named, by the data module
-            drop_gradients(self)
+            raise non_finite(f"{step} is {sums.mean} (sum {sums.loss}, {sums.tokens:.0f} tokens)", self.network)
+        if not sums.tokens:  # every sample was skipped, and named, by the data module
+            self.scaling.drop(self)
             return
-        scale_gradients(self, 1.0 / tokens)
-        self._log_step(optimizer, mean, seen / max(seconds, 1e-9))
+        self.scaling.scale(self, sums.tokens)
+        self._log_step(optimizer, sums)
 
-    def _log_step(self, optimizer: torch.optim.Optimizer, loss: float, speed: float) -> None:
-        self.log("train/loss", loss, prog_bar=True)
+    def _log_step(self, optimizer: torch.optim.Optimizer, sums: StepSums) -> None:
+        self.log("train/loss", sums.mean, prog_bar=True)
         self.log("step", float(self.optimizer_steps + 1))  # at every step: ModelCheckpoint names its files by it
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its logger connector
         if not every or (self.global_step + 1) % every:
             return  # each value that Lightning is handed costs up to a millisecond, whether it is written or not
-        self.log("train/tokens_per_second", speed)
+        self.log("train/tokens_per_second", sums.seen / max(sums.seconds, 1e-9))
         for group in optimizer.param_groups:
-            if not group["name"].endswith("_vectors"):
+            if not group["name"].endswith(tuning.VECTORS):
                 self.log(f"train/lr/{group['name']}", group["lr"])
 
     def on_validation_epoch_start(self) -> None:
@@ -312,30 +305,11 @@ class VLMStage(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is not trained, and note the base model, the settings and the random state of every rank."""
-        checkpoint["state_dict"] = keep(checkpoint["state_dict"], trained_keys(self))
-        cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-        checkpoint[KEY] = {
-            "stage": type(self).__name__,
-            "base": self.base,
-            "base_hash": self._base_hash,
-            "parts": {name: asdict(part) for name, part in self.parts.items()},
-            "lora": asdict(self.lora),
-            "keys": sorted(trained_keys(self)),
-            "rng": all_gather({"cpu": torch.get_rng_state(), "cuda": cuda}),
-        }
+        stamp(checkpoint, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint belongs to this base model and keep its random state for the start."""
-        if KEY not in checkpoint:
-            raise DataError(
-                "the checkpoint was not saved by a fusionscope stage",
-                "it doesn't say which base model its weights belong to",
-                "give one that a stage has saved",
-            )
-        check_base(checkpoint[KEY], self.base, self._base_hash)
-        check_keys(checkpoint[KEY]["keys"], trained_keys(self), set(self.state_dict()))
-        check_adapters(checkpoint[KEY], self.lora)
-        self._rng = checkpoint[KEY]["rng"]
+        self._random_states = check(checkpoint, self)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load trained weights, or all; anything in between is refused.
@@ -351,7 +325,7 @@ class VLMStage(L.LightningModule):
         check_keys(state_dict, trained_keys(self), set(self.state_dict()))
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
-    def export(self, directory: str | Path) -> Path:
+    def export(self, directory: str | os.PathLike[str]) -> Path:
         """Write the whole model, adapters merged, and its processor as a Hugging Face directory.
 
         Every process must call it; the first one writes.
@@ -362,32 +336,4 @@ class VLMStage(L.LightningModule):
         Returns:
             The directory, which ``from_pretrained`` of transformers loads.
         """
-        if self.quantization is not None:
-            return self._export_unquantized(directory)
-        path, writes, state = Path(directory), self.global_rank == 0, {}
-        if writes or self.device_mesh is not None:  # shards are of use to the first process only together
-            state = gathered(merged(self.network), keep=writes)
-        if writes:
-            self.network.save_pretrained(path, state_dict=state)  # type: ignore[operator]
-            self.lvlm.processor.save_pretrained(path)
-        barrier()
-        return path
-
-    def _export_unquantized(self, directory: str | Path) -> Path:
-        """Put what was trained on the base model as it was before quantization, and export that."""
-        if self.global_rank == 0:
-            whole = VLMStage(
-                self.base,
-                vision_tower=self.parts["vision_tower"],
-                projector=self.parts["projector"],
-                language_model=self.parts["language_model"],
-                lora=self.lora,
-                dtype=self.dtype_name,
-                attention=self.attention,
-            )
-            whole.configure_model()
-            whole.load_state_dict(keep(self.state_dict(), trained_keys(self)))
-            whole.network.save_pretrained(directory, state_dict=dict(merged(whole.network)))  # type: ignore[operator]
-            self.lvlm.processor.save_pretrained(directory)
-        barrier()
-        return Path(directory)
+        return export(self, directory)

@@ -1,22 +1,33 @@
 """Checkpoints that hold what was trained: which keys, of which base model, and an exact check when they are loaded."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import os
 from collections.abc import Iterable
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import DataError, MissingDependencyError
+from fusionscope.parallel import all_gather
 from fusionscope.stages.config import LoraSettings
+from fusionscope.stages.settings import encode
+from fusionscope.trust import class_path
+
+if TYPE_CHECKING:
+    from fusionscope.stages.base import VLMStage
 
 KEY = "fusionscope"
-"""Where a checkpoint says which base, parts and keys it belongs to."""
+"""Where a checkpoint says which stage, base, parts and keys it belongs to."""
+FORMAT = 2
+"""Version of what stands there."""
 _BLOCK = 4096
 _BLOCKS = 4096
 
@@ -66,6 +77,72 @@ def _put_together(directory: Path) -> dict[str, Any]:
     with redirect_stdout(io.StringIO()):
         saved["state_dict"] = dict(get_fp32_state_dict_from_zero_checkpoint(str(directory)))
     return saved
+
+
+def stamp(checkpoint: dict[str, Any], stage: VLMStage) -> None:
+    """Leave the weights that are not trained out of a checkpoint, and note what it takes to build and resume its stage.
+
+    Every process must call it.
+
+    Args:
+        checkpoint: What Lightning is about to save; changed in place.
+        stage: The stage.
+    """
+    keys = trained_keys(stage)
+    checkpoint["state_dict"] = keep(checkpoint["state_dict"], keys)
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    checkpoint[KEY] = {
+        "format": FORMAT,
+        "stage": class_path(type(stage)),
+        "settings": {name: encode(value, name) for name, value in stage.settings().items()},
+        "precision": str(stage.trainer.precision),
+        "base": stage.base,
+        "base_hash": stage.base_hash,
+        "parts": {name: asdict(part) for name, part in stage.parts.items()},
+        "lora": asdict(stage.lora),
+        "keys": sorted(keys),
+        "rng": all_gather({"cpu": torch.get_rng_state(), "cuda": cuda}),
+    }
+
+
+def check(checkpoint: dict[str, Any], stage: VLMStage) -> list[dict[str, Any]]:
+    """Refuse a checkpoint that does not belong to a stage.
+
+    Args:
+        checkpoint: What was saved.
+        stage: The stage that loads it.
+
+    Returns:
+        The random state of every rank when it was saved.
+
+    Raises:
+        DataError: It belongs to another base model, or to a stage that trains something else.
+    """
+    if KEY not in checkpoint:
+        raise DataError(
+            "the checkpoint was not saved by a fusionscope stage",
+            "it doesn't say which base model its weights belong to",
+            "give one that a stage has saved",
+        )
+    about = checkpoint[KEY]
+    check_base(about, stage.base, stage.base_hash)
+    check_keys(about["keys"], trained_keys(stage), set(stage.state_dict()))
+    check_adapters(about, stage.lora)
+    states: list[dict[str, Any]] = about["rng"]
+    return states
+
+
+def restore_random_state(states: list[dict[str, Any]], rank: int) -> None:
+    """Continue the random streams of a rank.
+
+    Args:
+        states: One per rank, as `check` returns them; with fewer ranks than now they are taken in turn.
+        rank: This process.
+    """
+    state = states[rank % len(states)]
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())
 
 
 def trained_keys(module: nn.Module) -> set[str]:

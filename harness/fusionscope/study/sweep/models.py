@@ -6,16 +6,14 @@ from typing import Any
 
 import torch
 
-from fusionscope.errors import ConfigError, DataError
+from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
-from fusionscope.stages import LoraSettings, PartConfig, VLMStage
+from fusionscope.stages import VLMStage
 from fusionscope.stages.checkpoint import KEY, read
-from fusionscope.study.sweep.checkpoints import Checkpoint, read_config
+from fusionscope.stages.rebuild import rebuild
+from fusionscope.study.sweep.checkpoints import Checkpoint
 
-_AUTOCAST = {
-    "bf16-mixed": torch.bfloat16, "bf16": torch.bfloat16, "16-mixed": torch.float16, "16": torch.float16
-}  # fmt: skip
-_PLAIN = ("VLMStage", "AlignmentPretraining", "VisualInstructionTuning")
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class Models:
@@ -24,15 +22,19 @@ class Models:
     Args:
         device: Where models go, or ``"auto"`` to spread a large one.
         dtype: Dtype of Hugging Face models; ``"auto"`` is the stored one. Stage checkpoints keep their stage's.
+        trust: Import whatever class a checkpoint names, see `fusionscope.trust`.
 
     Raises:
         ConfigError: A device that is not here, or no dtype.
     """
 
-    def __init__(self, *, device: str = "cpu", dtype: str = "auto") -> None:
+    def __init__(self, *, device: str = "cpu", dtype: str = "auto", trust: bool = False) -> None:
         _check(device, dtype)
-        self.device, self.dtype = device, dtype
+        self.device = device
+        self.dtype = dtype
+        self.trust = trust
         self.loads = 0
+        self._autocast: torch.dtype | None = None
         self._key: tuple[Any, ...] | None = None
         self._stage: VLMStage | None = None
         self._lvlm: LVLM | None = None
@@ -46,13 +48,14 @@ class Models:
             ConfigError: A stage's checkpoint that is to be spread over devices.
         """
         loaders = {"stage": self._load_stage, "model": self._load_model, "adapter": self._load_adapter}
+        self._autocast = None
         return loaders[checkpoint.kind](checkpoint)
 
-    def precision(self, checkpoint: Checkpoint) -> AbstractContextManager[Any]:
-        """The autocast that a stage was trained under, and probed under by its callback; none for whole models."""
-        config = read_config(checkpoint.config).get("trainer") or {}
-        dtype = _AUTOCAST.get(str(config.get("precision"))) if checkpoint.kind == "stage" else None
-        return torch.autocast(torch.device(self.device).type, dtype) if dtype else nullcontext()
+    def precision(self) -> AbstractContextManager[Any]:
+        """The autocast that the stage loaded last was trained under, and is probed under; none for whole models."""
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, self._autocast)
 
     def export(self, checkpoint: Checkpoint, directory: str | os.PathLike[str]) -> None:
         """Write the whole model of a checkpoint, adapters merged, and its processor as a Hugging Face directory.
@@ -94,14 +97,9 @@ class Models:
 
     def _load_stage(self, checkpoint: Checkpoint) -> LVLM:
         saved = read(checkpoint.path)
-        if KEY not in saved:
-            raise DataError(
-                f"{checkpoint.path} was not saved by a fusionscope stage",
-                "it doesn't say which base model its weights belong to",
-                "give a Hugging Face directory, or a checkpoint that a stage has saved",
-            )
+        stage = rebuild(saved, file=checkpoint.path, base=checkpoint.base, trust=self.trust)
         about = saved[KEY]
-        key = ("stage", about["base"], about["base_hash"], repr(about["parts"]), repr(about["lora"]), checkpoint.config)
+        key = ("stage", about["stage"], repr(about["settings"]), about["base_hash"], stage.base)
         if self._key != key or self._stage is None:
             if self.device == "auto":
                 raise ConfigError(
@@ -110,11 +108,12 @@ class Models:
                     "name a device, or `fusionscope export` it and probe the export",
                 )
             self._forget()
-            self._stage = _build(checkpoint, about)
+            self._stage = stage
             self._stage.configure_model()
             self._stage.to(self.device)
             self.loads += 1
             self._key = key
+        self._autocast = _AUTOCAST.get(about["precision"])
         self._stage.on_load_checkpoint(saved)
         self._stage.load_state_dict(saved["state_dict"])
         self._stage.eval()
@@ -132,51 +131,6 @@ class Models:
     def _forget(self) -> None:
         """Free the present model before the next is loaded: two might not fit."""
         self._key = self._stage = self._lvlm = self._base = None
-
-
-def _build(checkpoint: Checkpoint, about: dict[str, Any]) -> VLMStage:
-    """The stage that a checkpoint belongs to: as the checkpoint itself says, or by the stage's configuration where its
-    class builds a model of its own."""
-    config = read_config(checkpoint.config)
-    if about["stage"] in _PLAIN:
-        parts: dict[str, Any] = {name: PartConfig(**part) for name, part in about["parts"].items()}
-        told = config.get("model", {}).get("init_args", {})
-        more = {name: told[name] for name in ("dtype", "attention") if name in told}
-        return VLMStage(str(checkpoint.base or about["base"]), **parts, lora=LoraSettings(**about["lora"]), **more)
-    if not config:
-        raise DataError(
-            f"{checkpoint.path} is of a {about['stage']}, which builds its model itself",
-            "its settings are in the stage's config.yaml, which is not beside the folder of the checkpoint",
-            "keep checkpoints in the run directory that they were saved in",
-        )
-    return _from_config(checkpoint, config)
-
-
-def _from_config(checkpoint: Checkpoint, config: dict[str, Any]) -> VLMStage:
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    model = config["model"]
-    if "model" in model.get("init_args", {}) and checkpoint.base is not None:
-        model["init_args"]["model"] = os.fspath(checkpoint.base)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(VLMStage, "model")
-    # A stage without a seed of its own takes the global one, which `fusionscope fit` sets before it builds the model.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_seed(config))
-        try:
-            stage: VLMStage = parser.instantiate_classes(parser.parse_object({"model": model})).model
-        except ArgumentError as error:
-            raise DataError(
-                f"{checkpoint.config} does not fit this version of its stage",
-                str(error).splitlines()[-1].strip(" -"),
-                "probe with the version that trained it, or correct the file",
-            ) from error
-    return stage
-
-
-def _seed(config: dict[str, Any]) -> int:
-    seed = config.get("seed_everything", 0)
-    return int(seed) if not isinstance(seed, bool) and seed is not None else 0
 
 
 def _check(device: str, dtype: str) -> None:

@@ -119,7 +119,7 @@ def _probe_all(
     """Probe a checkpoint; each task's records are on the disk before the next begins."""
     lvlm = models.load(checkpoint)
     for task, design in missing:
-        with models.precision(checkpoint):
+        with models.precision():
             results = probe(
                 lvlm, task, design=design, weights=plan.weights_of(task), layers=plan.layers,
                 estimator=plan.estimator, feature_cache=cache, **plan.settings,

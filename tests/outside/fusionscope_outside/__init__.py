@@ -1,0 +1,1 @@
+"""What a user of fusionscope adds from a package of their own: one module each."""
