@@ -60,9 +60,14 @@ def test_every_field_that_a_probe_reads_counts_and_no_name_does(make_task):
     prints = [task.fingerprint, *(replace(task, **change).fingerprint for change in changes)]
     assert len(set(prints)) == len(prints)
     named = replace(
-        task, name="other", image_ids=list("abcde"), dropped={"x": 1}, citation="c", licence="l",
+        task,
+        name="other",
+        image_ids=list("abcde"),
+        dropped={"x": 1},
+        citation="c",
+        licence="l",
         pair_weights=dict(task.pair_weights),
-    )  # fmt: skip
+    )
     assert named.fingerprint == task.fingerprint
 
 

@@ -1,15 +1,17 @@
 """From rows of (image, question, answer) to a held-out task on its natural pairs."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusionscope.errors import BadImageError, ConfigError, DataError
-from fusionscope.tasks.sources.lazy import ImageSource, LazyImages
+from fusionscope.tasks.sources.lazy import ImageSource, LazyImages, MissingImage
 from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
 
 ALPHABET = tuple(ascii_uppercase)
@@ -67,31 +69,28 @@ def natural_task(
         dropped: Rows left out, by reason.
         n: Number of items, drawn without replacement; all by default.
         seed: Seed of the draw.
-        max_bad_images: Maximum number of images that cannot be read and are left out; the items about them are counted.
-            By default images are not opened before they are needed, and the first broken one fails.
+        max_bad_images: Maximum number of images that are missing or cannot be read and are left out, with a warning and
+            the items about them counted; all are opened for it. By default none may be missing, and the first that
+            cannot be read fails when it is opened.
 
     Raises:
-        ConfigError: ``n`` is less than one.
-        DataError: Nothing is left, or more images than allowed cannot be read.
+        ConfigError: ``n``, ``seed`` or ``max_bad_images`` is no number, or too low.
+        DataError: Nothing is left, or more images than allowed are missing or cannot be read.
     """
+    _check_number("n", 1 if n is None else n, 1, "a task needs at least one item; leave n out for all")
+    _check_number("seed", seed, 0, "it seeds the draw")
+    _check_number("max_bad_images", max_bad_images, 0, "it is the maximum number of images that may be left out")
     if not items:
         raise DataError(f"task {name!r} has nothing left", f"left out: {dict(dropped)}", "check path and image_folder")
-    if n is not None and n < 1:
-        raise ConfigError(f"n={n}", "a task needs at least one item", "leave n out for all")
-    chosen, broken = _drawn(items, n, seed, max_bad_images)
-    if not chosen:
-        raise DataError(f"task {name!r} has nothing left", f"{broken} items have broken images", "restore them")
+    chosen, lost = _drawn(name, items, n, seed, max_bad_images)
     images = {item.image.name: item.image for item in chosen}
     row_of = {image: a for a, image in enumerate(images)}
     column_of = {question: b for b, question in enumerate(dict.fromkeys(item.question for item in chosen))}
     pairs = torch.tensor([[row_of[item.image.name], column_of[item.question]] for item in chosen])
     pair_answers = torch.tensor([item.answer for item in chosen])
-    grid = _grid(pairs, pair_answers, (len(row_of), len(column_of))) if crossable else (None, {})
-    counts = dict(dropped)
-    if max_bad_images:
-        counts["image cannot be read"] = broken
-    if n is not None:
-        counts["items not drawn"] = len(items) - len(chosen) - broken
+    truth, weights = _grid(pairs, pair_answers, (len(row_of), len(column_of))) if crossable else (None, {})
+    not_drawn = len(items) - len(chosen) - sum(lost.values())
+    counts = {**dropped, **lost, "items not drawn": not_drawn}
     return HeldOutTask(
         name=name,
         images=LazyImages(images.values()),
@@ -101,12 +100,17 @@ def natural_task(
         pairs=pairs,
         pair_answers=pair_answers,
         crossable=crossable,
-        truth=grid[0],
-        pair_weights=grid[1],
-        dropped=counts,
+        truth=truth,
+        pair_weights=weights,
+        dropped={reason: count for reason, count in counts.items() if count},
         citation=source.citation,
         licence=source.licence,
     )
+
+
+def _check_number(name: str, value: Any, least: int, why: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name}={value!r}", why, f"give a whole number from {least}")
 
 
 def _grid(pairs: Tensor, answers: Tensor, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,45 +122,66 @@ def _grid(pairs: Tensor, answers: Tensor, shape: tuple[int, int]) -> tuple[Tenso
     return truth, {"uniform": uniform_weights(*shape), "natural": weights / weights.sum()}
 
 
-def _drawn(items: Sequence[Item], n: int | None, seed: int, max_bad_images: int) -> tuple[list[Item], int]:
-    """Items in their order: all, or ``n`` drawn; and how many were passed over for images that cannot be read."""
+def _drawn(
+    name: str, items: Sequence[Item], n: int | None, seed: int, max_bad_images: int
+) -> tuple[list[Item], dict[str, int]]:
+    """Items in their order, all or ``n`` drawn; and how many were passed over, by what is wrong with their image."""
     order = list(range(len(items)))
     if n is not None and n < len(items):
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
     wanted = len(items) if n is None else n
-    if not max_bad_images:
-        return [items[i] for i in sorted(order[:wanted])], 0
     good: list[int] = []
-    broken, failures = 0, dict[str, str | None]()
+    lost: Counter[str] = Counter()
+    bad: dict[str, BadImageError] = {}
+    opened: set[str] = set()
     for i in order:
         if len(good) == wanted:
             break
-        if _failure(items[i].image, failures) is None:
-            good.append(i)
+        image = items[i].image
+        if image.name not in opened:
+            opened.add(image.name)
+            error = _failure(image) if max_bad_images or isinstance(image, MissingImage) else None
+            if error is not None:
+                bad[image.name] = error
+        if image.name in bad:
+            lost["image missing" if isinstance(image, MissingImage) else "image cannot be read"] += 1
         else:
-            broken += 1
-            _check_cap([why for why in failures.values() if why is not None], max_bad_images)
-    return [items[i] for i in sorted(good)], broken
+            good.append(i)
+        if max_bad_images and len(bad) > max_bad_images:
+            break
+    _tell(name, bad, lost, max_bad_images, left=len(good))
+    return [items[i] for i in sorted(good)], dict(lost)
 
 
-def _failure(image: ImageSource, known: dict[str, str | None]) -> str | None:
-    """Why an image cannot be read, or None; each image is read once."""
-    if image.name not in known:
-        try:
-            image.open()
-            known[image.name] = None
-        except BadImageError as error:
-            known[image.name] = error.what
-    return known[image.name]
+def _failure(image: ImageSource) -> BadImageError | None:
+    """Why an image cannot be read, or None."""
+    try:
+        image.open()
+    except BadImageError as error:
+        return error
+    return None
 
 
-def _check_cap(failures: Sequence[str], max_bad_images: int) -> None:
-    if len(failures) > max_bad_images:
+def _tell(name: str, bad: Mapping[str, BadImageError], lost: Counter[str], max_bad_images: int, left: int) -> None:
+    """Refuse more bad images than allowed, and warn of those that are left out."""
+    if not bad:
+        return
+    reasons = [error.what for error in bad.values()]
+    shown = "; ".join(reasons[:4]) + ("; ..." if len(bad) > 4 else "")
+    if len(bad) > max_bad_images:
         raise DataError(
-            f"more than {max_bad_images} images cannot be read: {'; '.join(failures[:4])}",
-            f"max_bad_images allows {max_bad_images}",
-            "restore them, or raise max_bad_images",
+            f"task {name!r}: {'more than ' if max_bad_images else ''}{max_bad_images or len(bad)} images are missing "
+            f"or cannot be read: {shown}",
+            f"max_bad_images allows {max_bad_images}; {next(iter(bad.values())).why}",
+            "restore them, set image_folder to where they are, or raise max_bad_images",
         )
+    if not left:
+        raise DataError(f"task {name!r} has nothing left: {shown}", f"left out: {dict(lost)}", "restore the images")
+    warnings.warn(
+        f"task {name!r}: {len(bad)} images (of {max_bad_images} allowed) are left out, and {sum(lost.values())} items "
+        f"about them: {shown}",
+        stacklevel=4,
+    )
 
 
 def unique(items: Sequence[Item], dropped: Counter[str]) -> list[Item]:
@@ -191,7 +216,49 @@ def lettered(question: str, options: Sequence[str], ending: str) -> Question:
     """
     shown = "\n".join(f"{letter}. {option}" for letter, option in zip(ALPHABET, options, strict=False))
     return Question(
-        text=f"{question}\n{shown}\n{ending}".strip(),
+        text=with_ending(f"{question}\n{shown}", ending),
         candidates=ALPHABET[: len(options)],
-        blanked=f"{shown}\n{ending}".strip(),
+        blanked=with_ending(shown, ending),
     )
+
+
+def with_ending(text: str, ending: str) -> str:
+    """A turn with its last line, which is not added again to a text that ends with it.
+
+    Args:
+        text: The turn.
+        ending: Its last line, or "".
+
+    >>> with_ending("A dog?", "Answer yes or no."), with_ending("A dog? Answer yes or no.", "Answer yes or no.")
+    ('A dog?\\nAnswer yes or no.', 'A dog? Answer yes or no.')
+
+    Raises:
+        ConfigError: The ending is no text.
+    """
+    if not isinstance(ending, str):
+        raise ConfigError(f"ending={ending!r}", "it is a text", 'write "" for none')
+    text, ending = text.strip(), ending.strip()
+    return text if text.endswith(ending) else f"{text}\n{ending}"
+
+
+def candidates_of(candidates: Sequence[str], answers: Sequence[str]) -> tuple[str, ...]:
+    """What the model may say, checked.
+
+    Args:
+        candidates: As they are set.
+        answers: The answers that they stand for.
+
+    Raises:
+        ConfigError: They are not as many texts; YAML reads an unquoted ``Yes`` as true.
+    """
+    if (
+        isinstance(candidates, str)
+        or len(candidates) != len(answers)
+        or not all(isinstance(candidate, str) for candidate in candidates)
+    ):
+        raise ConfigError(
+            f"candidates={candidates!r}",
+            f"they say {' and '.join(answers)}, as texts (YAML takes an unquoted Yes for true)",
+            'write ["Yes", "No"], in quotation marks',
+        )
+    return tuple(candidates)

@@ -6,7 +6,7 @@ Reference: Liu et al. 2023, "MMBench: Is Your Multi-modal Model an All-around Pl
 from collections import Counter
 
 from fusionscope.errors import ConfigError, DataError, UnknownNameError
-from fusionscope.tasks.assemble import LETTERS, Item, Source, lettered, natural_task, unique
+from fusionscope.tasks.assemble import ALPHABET, Item, Source, lettered, natural_task, unique
 from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.lazy import ImageSource
 from fusionscope.tasks.sources.row import Row
@@ -15,6 +15,7 @@ from fusionscope.tasks.task import HeldOutTask
 
 SOURCE = Source(citation="Liu et al. 2023, MMBench, arXiv:2307.06281", licence="Apache-2.0")
 ROTATION = 1_000_000
+_LETTERS = ALPHABET[:8]
 
 
 def load(
@@ -28,6 +29,7 @@ def load(
     seed: int = 0,
     split: str = "dev",
     max_bad_images: int = 0,
+    allow_outside: bool = False,
 ) -> HeldOutTask:
     """Load MMBench, English or Chinese, or CCBench.
 
@@ -38,15 +40,16 @@ def load(
 
     Args:
         variant: ``"circular"`` asks every question once for each rotation of its options; the default asks once.
-        path: The official TSV with answers (dev), or a table of the hub (``"lmms-lab/MMBench:en"``, Parquet files).
+        path: The official TSV with answers (dev), or a table of the hub (``"hub:lmms-lab/MMBench:en"``, Parquet files).
         image_folder: Images, where the file names them in place of holding them.
         options: How many options a question has: 2, 3 or 4.
         ending: Last line of the user's turn.
         n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the
-            first one fails when it is opened.
+        max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
+            all); by default none may be missing, and the first that is broken fails when it is opened.
+        allow_outside: Whether names of images may lead out of ``image_folder`` (``..``, absolute, symbolic links).
 
     Raises:
         UnknownNameError: No such variant.
@@ -58,24 +61,29 @@ def load(
     if options not in (2, 3, 4):
         raise ConfigError(f"options={options}", "MMBench's questions have 2, 3 or 4", "use one of these")
     rows, dropped = rows_of(path, split), Counter[str]()
-    images = images_of(rows, Finder(image_folder))
+    images = images_of(rows, Finder(image_folder, allow_outside=allow_outside))
     items = []
     for row in first_of_each(rows, dropped):
         given = options_of(row)
-        answer = row.choice("answer", LETTERS)
+        answer = row.choice("answer", _LETTERS)
         if answer >= len(given):
             row.fail("answer", f"the question has {len(given)} options")
-        if images[row.text("index")] is None:
-            dropped["image missing"] += 1
-        elif len(given) != options:
+        if len(given) != options:
             dropped[f"{len(given)} options"] += 1
         else:
-            items += _asked(row, given, answer, images, ending, options if variant else 1)
+            items += _asked(row, given, answer, images[row.text("index")], ending, options if variant else 1)
     name = "mmbench/circular" if variant else "mmbench"
     return natural_task(
-        name, unique(items, dropped), LETTERS[:options], SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
+        name,
+        unique(items, dropped),
+        _LETTERS[:options],
+        SOURCE,
+        crossable=False,
+        dropped=dropped,
+        n=n,
+        seed=seed,
         max_bad_images=max_bad_images,
-    )  # fmt: skip
+    )
 
 
 def rows_of(path: str, split: str = "dev") -> list[Row]:
@@ -88,7 +96,8 @@ def rows_of(path: str, split: str = "dev") -> list[Row]:
     Raises:
         DataError: An index stands twice, or no question has an answer.
     """
-    rows = read(path, ("index", "question", "A", "B", "image"), split=split, optional=("C", "D", "hint", "answer"))
+    columns = ("index", "question", "A", "B", "image")
+    rows = read(path, columns, split=split, optional=(*_LETTERS[2:], "hint", "answer"))
     row_of: dict[str, int] = {}
     for row in rows:
         if row_of.setdefault(row.text("index"), row.number) != row.number:
@@ -119,19 +128,19 @@ def first_of_each(rows: list[Row], dropped: Counter[str]) -> list[Row]:
 
 
 def options_of(row: Row) -> list[str]:
-    """Options A, B and, where they are not empty or "nan", C and D.
+    """Options A, B and, where they are not empty or "nan", those from C on.
 
     Raises:
         DataError: An option is missing before a later one.
     """
-    given = [row.verbatim(letter) for letter in LETTERS]
+    given = [row.verbatim(letter) for letter in _LETTERS]
     filled = [option for option in given if option is not None]
     if given[: len(filled)] != filled or len(filled) < 2:
-        row.fail(LETTERS[given.index(None)], "options come without gaps, two at least")
+        row.fail(_LETTERS[given.index(None)], "options come without gaps, two at least")
     return filled
 
 
-def images_of(rows: list[Row], finder: Finder) -> dict[str, ImageSource | None]:
+def images_of(rows: list[Row], finder: Finder) -> dict[str, ImageSource]:
     """The image of each index; a cell that holds another index stands for that one's image.
 
     Args:
@@ -142,7 +151,7 @@ def images_of(rows: list[Row], finder: Finder) -> dict[str, ImageSource | None]:
         DataError: A cell refers to an index that holds no image itself.
     """
     by_index = {row.text("index"): row for row in rows}
-    images: dict[str, ImageSource | None] = {}
+    images: dict[str, ImageSource] = {}
     for index, row in by_index.items():
         owner, hops = row, 0
         while (other := _referred(owner, by_index)) is not None:
@@ -165,18 +174,8 @@ def _referred(row: Row, by_index: dict[str, Row]) -> Row | None:
     return by_index[index]
 
 
-def _asked(
-    row: Row,
-    options: list[str],
-    answer: int,
-    images: dict[str, ImageSource | None],
-    ending: str,
-    rotations: int,
-) -> list[Item]:
+def _asked(row: Row, options: list[str], answer: int, image: ImageSource, ending: str, rotations: int) -> list[Item]:
     """The question, its options rotated to the left 0 to ``rotations - 1`` times."""
-    image = images[row.text("index")]
-    if image is None:
-        raise DataError(f"index {row.text('index')} has no image", "it was checked before", "report this")
     text = row.body("question") if row.optional("hint") is None else f"{row.body('hint')}\n{row.body('question')}"
     return [
         Item(

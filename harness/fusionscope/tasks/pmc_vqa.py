@@ -15,8 +15,9 @@ from fusionscope.tasks.task import HeldOutTask
 
 SOURCE = Source(citation="Zhang et al. 2023, PMC-VQA, arXiv:2305.10415", licence="CC BY-SA (figures: PMC open access)")
 CHOICES = tuple(f"Choice {letter}" for letter in LETTERS)
+_MORE = tuple(f"Choice {letter}" for letter in "EFGH")
 _ALIASES = {"Anwser": "Answer", "Anwser_label": "Answer_label", "image": "Figure_path"}
-_MOST_BAD = 0.01
+_MAX_WRONG_FRACTION = 0.01
 
 
 def load(
@@ -29,12 +30,13 @@ def load(
     seed: int = 0,
     split: str = "test",
     max_bad_images: int = 0,
+    allow_outside: bool = False,
 ) -> HeldOutTask:
     """Load PMC-VQA, first or cleaned second version.
 
     Each question belongs to its figure, and its options to the question: the task is not crossed, and Y is the letter.
-    Questions and options were written by a language model: up to one row in a hundred may have an answer that is none
-    of its options; it is left out and counted. More fail.
+    Questions and options were written by a language model: up to one row in a hundred may have an answer that is not
+    one of its options; it is left out and counted. More fail.
 
     Args:
         variant: There is none.
@@ -44,8 +46,9 @@ def load(
         n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the
-            first one fails when it is opened.
+        max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
+            all); by default none may be missing, and the first that is broken fails when it is opened.
+        allow_outside: Whether names of images may lead out of ``image_folder`` (``..``, absolute, symbolic links).
 
     Raises:
         UnknownNameError: A variant was named.
@@ -53,15 +56,15 @@ def load(
     """
     if variant:
         raise UnknownNameError(f"variant {variant!r} of PMC-VQA", "there is none", "use 'pmc_vqa' and choose the file")
-    rows, finder, dropped = rows_of(path, split), Finder(image_folder, ("images", "figures")), Counter[str]()
-    items, wrong = [], list[DataError]()
+    rows, finder = rows_of(path, split), Finder(image_folder, ("images", "figures"), allow_outside=allow_outside)
+    items, wrong, dropped = [], list[DataError](), Counter[str]()
     for row in rows:
         options = options_of(row)
         image = finder.of(row, "Figure_path")
-        if image is None:
-            dropped["image missing"] += 1
-        elif None in options:
+        if None in options:
             dropped["an option is empty"] += 1
+        elif any(row.verbatim(column) is not None for column in _MORE):
+            dropped["more than four options"] += 1
         else:
             question = lettered(row.text("Question"), [str(option) for option in options], ending)
             try:
@@ -70,14 +73,20 @@ def load(
                 wrong.append(error)
                 continue
             items.append(Item(image=image, question=question, answer=answer))
-    if len(wrong) > _MOST_BAD * len(rows):
+    if len(wrong) > _MAX_WRONG_FRACTION * len(rows):
         raise wrong[0]
-    if wrong:
-        dropped["the answer is none of the options"] = len(wrong)
+    dropped["the answer is none of the options"] = len(wrong)
     return natural_task(
-        "pmc_vqa", unique(items, dropped), LETTERS, SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
+        "pmc_vqa",
+        unique(items, dropped),
+        LETTERS,
+        SOURCE,
+        crossable=False,
+        dropped=dropped,
+        n=n,
+        seed=seed,
         max_bad_images=max_bad_images,
-    )  # fmt: skip
+    )
 
 
 def rows_of(path: str, split: str = "test") -> list[Row]:
@@ -87,10 +96,11 @@ def rows_of(path: str, split: str = "test") -> list[Row]:
         path: CSV file or hub name.
         split: Split on the hub.
     """
-    optional = ("Answer", "Answer_label")
-    rows = read(path, ("Figure_path", "Question", *CHOICES), split=split, optional=optional, aliases=_ALIASES)
+    answers = ("Answer", "Answer_label")
+    columns = ("Figure_path", "Question", *CHOICES)
+    rows = read(path, columns, split=split, optional=(*answers, *_MORE), aliases=_ALIASES)
     for row in rows:
-        if not any(column in row.values for column in optional):
+        if not any(column in row.values for column in answers):
             row.fail("Answer", "a row has Answer or Answer_label")
     return rows
 
@@ -108,25 +118,35 @@ def options_of(row: Row) -> list[str | None]:
 
 
 def answer_of(row: Row, options: list[str | None]) -> int:
-    """Which option is right: ``Answer_label``, or ``Answer`` as a letter or as the text of an option.
+    """Which option is right: ``Answer_label`` and ``Answer``, each a letter or the text of an option.
 
     Args:
         row: The row.
         options: From `options_of`.
 
     Raises:
-        DataError: The answer is none of them.
+        DataError: The answer is none of them, may be two of them, or the two columns contradict each other.
     """
-    for column in ("Answer_label", "Answer"):
-        value = (row.optional(column) or "").strip(" '\".:").upper()
-        if value in LETTERS:
-            return LETTERS.index(value)
-    column = "Answer" if "Answer" in row.values else "Answer_label"
-    given = " ".join((row.verbatim(column) or row.text(column)).split())
-    matches = [i for i, option in enumerate(options) if option is not None and _same(given, option, LETTERS[i])]
-    if len(matches) != 1:
+    column = "Answer" if row.verbatim("Answer") is not None else "Answer_label"
+    meant = {name: _meant(row, name, options) for name in ("Answer_label", "Answer")}
+    given = [choices for choices in meant.values() if choices]
+    if not given:
+        row.body(column)
         row.fail(column, f"it is a letter or the text of one option; the options are {options}")
-    return matches[0]
+    both = set.intersection(*given)
+    if not both:
+        row.fail(column, f"it contradicts Answer_label {row.verbatim('Answer_label')!r}; the options are {options}")
+    if len(both) > 1:
+        row.fail(column, f"it may be {' or '.join(LETTERS[i] for i in sorted(both))}; the options are {options}")
+    return both.pop()
+
+
+def _meant(row: Row, column: str, options: list[str | None]) -> set[int]:
+    """Options that a column may name: by its letter, or by its text."""
+    given = " ".join((row.verbatim(column) or "").split())
+    letter = given.strip(" '\".:").upper()
+    named = {LETTERS.index(letter)} if letter in LETTERS else set()
+    return named | {i for i, option in enumerate(options) if option is not None and _same(given, option, LETTERS[i])}
 
 
 def _bare(text: str | None, letter: str) -> str | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from fusionscope.errors import ConfigError, DataError, UnknownNameError
-from fusionscope.tasks.assemble import Item, Source, natural_task, unique
+from fusionscope.tasks.assemble import Item, Source, candidates_of, natural_task, unique, with_ending
 from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
@@ -28,6 +28,7 @@ def load(
     seed: int = 0,
     split: str = "test",
     max_bad_images: int = 0,
+    allow_outside: bool = False,
 ) -> HeldOutTask:
     """Load POPE.
 
@@ -37,15 +38,16 @@ def load(
     Args:
         variant: ``"random"`` (the default), ``"popular"`` or ``"adversarial"``.
         path: The official file (of COCO, A-OKVQA or GQA), the folder of the three, VLMEvalKit's ``POPE.tsv``, or the
-            hub's table (``"lmms-lab/POPE"``, or its Parquet files), whose column ``category`` tells the variants apart.
+            hub's table (``"hub:lmms-lab/POPE"``, or its Parquet files), whose column ``category`` names the variants.
         image_folder: COCO's val2014 images, or GQA's; a folder or a .zip or .tar file.
         ending: Last line of the user's turn.
         candidates: How the model says yes and no.
         n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
         split: Split on the hub.
-        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the
-            first one fails when it is opened.
+        max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
+            all); by default none may be missing, and the first that is broken fails when it is opened.
+        allow_outside: Whether names of images may lead out of ``image_folder`` (``..``, absolute, symbolic links).
 
     Raises:
         UnknownNameError: No such variant.
@@ -56,21 +58,25 @@ def load(
     if kind not in SPLITS:
         raise UnknownNameError(f"variant {kind!r} of POPE", f"there are {', '.join(SPLITS)}", "use one of these")
     rows = _of_kind(rows_of(_file(path, kind), split), kind)
-    finder, dropped = Finder(image_folder, ("val2014", "images")), Counter[str]()
-    items = []
+    finder = Finder(image_folder, ("val2014", "images"), allow_outside=allow_outside)
+    spoken, items, dropped = candidates_of(candidates, ("yes", "no")), [], Counter[str]()
     for row in rows:
         image = finder.of(row, "image", name="image_source")
-        if image is None:
-            dropped["image missing"] += 1
-            continue
-        column = "text" if "text" in row.values else "question"
-        question = Question(text=f"{row.text(column)}\n{ending}".strip(), candidates=tuple(candidates), blanked=ending)
+        text = row.text("text" if "text" in row.values else "question")
+        question = Question(text=with_ending(text, ending), candidates=spoken, blanked=ending)
         answer = row.choice("label" if "label" in row.values else "answer", ("yes", "no"))
         items.append(Item(image=image, question=question, answer=answer))
     return natural_task(
-        f"pope/{kind}", unique(items, dropped), ("yes", "no"), SOURCE, crossable=True, dropped=dropped, n=n, seed=seed,
+        f"pope/{kind}",
+        unique(items, dropped),
+        ("yes", "no"),
+        SOURCE,
+        crossable=True,
+        dropped=dropped,
+        n=n,
+        seed=seed,
         max_bad_images=max_bad_images,
-    )  # fmt: skip
+    )
 
 
 def rows_of(path: str, split: str = "test") -> list[Row]:
@@ -108,12 +114,13 @@ def _file(path: str, kind: str) -> str:
 
 
 def _of_kind(rows: list[Row], kind: str) -> list[Row]:
-    """The rows of a variant, where the table says which row is whose."""
-    kinds = [(row.optional("category") or kind).lower() for row in rows]
-    if kind not in kinds:
+    """The rows of a variant, where the table says which row is whose; VLMEvalKit's names several in one cell."""
+    kinds = [[part.strip() for part in (row.optional("category") or kind).lower().split(",")] for row in rows]
+    chosen = [row for row, parts in zip(rows, kinds, strict=True) if kind in parts]
+    if not chosen:
         raise DataError(
             f"{rows[0].source} has no row of category {kind!r}",
-            f"its categories are {', '.join(sorted(set(kinds)))}",
+            f"its categories are {', '.join(sorted({part for parts in kinds for part in parts}))}",
             "choose another variant, or another file",
         )
-    return [row for row, category in zip(rows, kinds, strict=True) if category == kind]
+    return chosen

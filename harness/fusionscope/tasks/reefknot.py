@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from fusionscope.errors import UnknownNameError
-from fusionscope.tasks.assemble import LETTERS, Item, Source, natural_task, unique
+from fusionscope.tasks.assemble import LETTERS, Item, Source, candidates_of, natural_task, unique
 from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
@@ -19,6 +19,7 @@ SOURCE = Source(
     licence="as published with Reefknot (images: Visual Genome, CC BY 4.0)",
 )
 FILES = {"yesno": "YESNO.jsonl", "multichoice": "Multichoice.jsonl"}
+_FIFTH = re.compile(r"(?<!\w)E\.\s")
 _OPTIONS = re.compile(r"(?<!\w)A\.\s*(.+?)\s+B\.\s*(.+?)\s+C\.\s*(.+?)\s+D\.\s*(.+)$", re.DOTALL)
 
 
@@ -31,6 +32,7 @@ def load(
     n: int | None = None,
     seed: int = 0,
     max_bad_images: int = 0,
+    allow_outside: bool = False,
 ) -> HeldOutTask:
     """Load Reefknot.
 
@@ -45,8 +47,9 @@ def load(
         candidates: How the model says yes and no.
         n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
-        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the
-            first one fails when it is opened.
+        max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
+            all); by default none may be missing, and the first that is broken fails when it is opened.
+        allow_outside: Whether names of images may lead out of ``image_folder`` (``..``, absolute, symbolic links).
 
     Raises:
         UnknownNameError: No such variant.
@@ -61,22 +64,27 @@ def load(
         )
     file = Path(path).expanduser() / FILES[kind] if Path(path).expanduser().is_dir() else path
     answers = ("yes", "no") if kind == "yesno" else LETTERS
-    finder, dropped = Finder(image_folder, ("VG_100K", "VG_100K_2")), Counter[str]()
-    items = []
+    finder = Finder(image_folder, ("VG_100K", "VG_100K_2"), allow_outside=allow_outside)
+    spoken, items, dropped = candidates_of(candidates, ("yes", "no")), [], Counter[str]()
     for row in rows_of(str(file)):
         image = finder.of(row, "image_id", ending=".jpg")
-        question = _yesno(row, candidates) if kind == "yesno" else _lettered(row)
+        question = _yesno(row, spoken) if kind == "yesno" else _lettered(row)
         answer = row.choice("label", answers)
-        if image is None:
-            dropped["image missing"] += 1
-        elif question is None:
+        if question is None:
             dropped["options not A to D"] += 1
         else:
             items.append(Item(image=image, question=question, answer=answer))
     return natural_task(
-        f"reefknot/{kind}", unique(items, dropped), answers, SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
+        f"reefknot/{kind}",
+        unique(items, dropped),
+        answers,
+        SOURCE,
+        crossable=False,
+        dropped=dropped,
+        n=n,
+        seed=seed,
         max_bad_images=max_bad_images,
-    )  # fmt: skip
+    )
 
 
 def rows_of(path: str) -> list[Row]:
@@ -88,13 +96,17 @@ def rows_of(path: str) -> list[Row]:
     return read(path, ("image_id", "query_prompt", "label"))
 
 
-def _yesno(row: Row, candidates: tuple[str, str]) -> Question:
+def _yesno(row: Row, candidates: tuple[str, ...]) -> Question:
     text = row.text("query_prompt")
     ending = "Please answer yes or no."
-    return Question(text=text, candidates=tuple(candidates), blanked=ending if text.endswith(ending) else None)
+    return Question(text=text, candidates=candidates, blanked=ending if text.endswith(ending) else None)
 
 
 def _lettered(row: Row) -> Question | None:
     text = row.text("query_prompt")
     options = _OPTIONS.search(text)
-    return None if options is None else Question(text=text, candidates=LETTERS, blanked=text[options.start() :])
+    return (
+        None
+        if options is None or _FIFTH.search(options.group(4))
+        else Question(text=text, candidates=LETTERS, blanked=text[options.start() :])
+    )

@@ -28,6 +28,15 @@ class Question:
     candidates: tuple[str, ...]
     blanked: str | None = None
 
+    def __post_init__(self) -> None:
+        for text in (self.text, *self.candidates, self.blanked or ""):
+            if not isinstance(text, str) or not _is_unicode(text):
+                raise InputError(f"a question holds {text!r}", "it is no text, or no Unicode", "correct the question")
+        if len(set(self.candidates)) < len(self.candidates):
+            raise InputError(
+                f"a question has the candidates {self.candidates}", "they stand for different answers", "correct them"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutTask:
@@ -127,6 +136,15 @@ class HeldOutTask:
     def _require(self, ok: bool, what: str, why: str) -> None:
         if not ok:
             raise InputError(f"task {self.name!r} {what}", why, "correct the task's loader")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: a lone surrogate cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def uniform_weights(n_images: int, n_questions: int) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from fusionscope.errors import ConfigError, UnknownNameError
-from fusionscope.tasks.assemble import Item, Source, natural_task, unique
+from fusionscope.tasks.assemble import Item, Source, candidates_of, natural_task, unique, with_ending
 from fusionscope.tasks.sources.finder import Finder
 from fusionscope.tasks.sources.row import Row
 from fusionscope.tasks.sources.tables import read
@@ -31,6 +31,7 @@ def load(
     n: int | None = None,
     seed: int = 0,
     max_bad_images: int = 0,
+    allow_outside: bool = False,
 ) -> HeldOutTask:
     """Load the yes/no questions of VQA-RAD.
 
@@ -40,15 +41,16 @@ def load(
     Args:
         variant: ``"head"``, ``"chest"`` or ``"abdomen"``; all by default. The hub's table doesn't tell them apart.
         path: ``VQA_RAD Dataset Public.json`` or the folder that holds it; or the hub's table of image, question and
-            answer (``"flaviagiammarino/vqa-rad"``, or its Parquet files).
+            answer (``"hub:flaviagiammarino/vqa-rad"``, or its Parquet files).
         image_folder: The images, where the table doesn't hold them; a folder or a .zip file.
         part: ``"test"``: phrase types that begin with "test", or the hub's split; ``"train"``: the others.
         ending: Last line of the user's turn.
         candidates: How the model says yes and no.
         n: Number of questions, drawn without replacement.
         seed: Seed of the draw.
-        max_bad_images: Maximum number of images that cannot be read and are left out (reads them all); by default the
-            first one fails when it is opened.
+        max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
+            all); by default none may be missing, and the first that is broken fails when it is opened.
+        allow_outside: Whether names of images may lead out of ``image_folder`` (``..``, absolute, symbolic links).
 
     Raises:
         UnknownNameError: No such variant.
@@ -59,8 +61,8 @@ def load(
         raise UnknownNameError(f"variant {variant!r} of VQA-RAD", f"there are {', '.join(ORGANS)}", "use one of these")
     if part not in ("all", "train", "test"):
         raise ConfigError(f"part={part!r}", "it is all, train or test", "use one of these")
-    finder, dropped = Finder(image_folder, ("VQA_RAD Image Folder", "images")), Counter[str]()
-    items = []
+    finder = Finder(image_folder, ("VQA_RAD Image Folder", "images"), allow_outside=allow_outside)
+    spoken, items, dropped = candidates_of(candidates, ("yes", "no")), [], Counter[str]()
     for row in rows_of(path, part):
         if not _wanted(row, variant, part):
             continue
@@ -72,16 +74,21 @@ def load(
             dropped["open question"] += 1
         elif answer not in ("yes", "no"):
             dropped["closed, but neither yes nor no"] += 1
-        elif image is None:
-            dropped["image missing"] += 1
         else:
-            question = Question(text=f"{row.text('question')}\n{ending}".strip(), candidates=candidates, blanked=ending)
+            question = Question(text=with_ending(row.text("question"), ending), candidates=spoken, blanked=ending)
             items.append(Item(image=image, question=question, answer=("yes", "no").index(answer)))
     name = f"vqa_rad/{variant}" if variant else "vqa_rad"
     return natural_task(
-        name, unique(items, dropped), ("yes", "no"), SOURCE, crossable=False, dropped=dropped, n=n, seed=seed,
+        name,
+        unique(items, dropped),
+        ("yes", "no"),
+        SOURCE,
+        crossable=False,
+        dropped=dropped,
+        n=n,
+        seed=seed,
         max_bad_images=max_bad_images,
-    )  # fmt: skip
+    )
 
 
 def rows_of(path: str, part: str = "all") -> list[Row]:

@@ -6,18 +6,17 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from fusionscope.errors import BadImageError, ConfigError
-from fusionscope.tasks.sources.archives import KINDS, Archive
+from fusionscope.errors import BadImageError, ConfigError, DataError
+from fusionscope.tasks.sources.folder import image_folder
 from fusionscope.tasks.sources.images import open_image
 from fusionscope.tasks.sources.lazy import (
     DrawnImage,
-    FileImage,
     ImageSource,
+    MissingImage,
     StoredImage,
     digest_of_bytes,
     digest_of_pixels,
@@ -40,37 +39,26 @@ class _Given:
 
 
 class Finder:
-    """Find a row's image: a file of a folder, .zip or .tar file; base64 text, bytes or an image of the hub.
+    """Find a row's image: a file by name; base64 text, bytes or an image of the hub in the row itself.
 
     Args:
-        folder: Where the files are.
+        folder: Where the files are; see `fusionscope.tasks.sources.folder.image_folder`.
         below: Subfolders to look into as well.
+        allow_outside: Whether a name may lead out of the folder.
 
     Raises:
         ConfigError: There is no such folder or file.
     """
 
-    def __init__(self, folder: str | None, below: Sequence[str] = ()) -> None:
-        self.folder = None if folder is None else Path(folder).expanduser()
-        self.archive: Archive | None = None
-        self.places: list[Path] = []
+    def __init__(self, folder: str | None, below: Sequence[str] = (), *, allow_outside: bool = False) -> None:
+        self.folder = None if folder is None else image_folder(folder, below, allow_outside=allow_outside)
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
-        if self.folder is None:
-            return
-        if self.folder.is_file() and self.folder.suffix.lower() in KINDS:
-            self.archive = Archive(self.folder)
-        elif self.folder.is_dir():
-            self.places = [self.folder, *(self.folder / name for name in below)]
-        else:
-            raise ConfigError(
-                f"image_folder={folder!r}",
-                f"there is no such folder, nor a {' or '.join(KINDS)} file of this name",
-                "set it to where the images are",
-            )
 
-    def of(self, row: Row, column: str, name: str = "", ending: str = "") -> ImageSource | None:
-        """A row's image, named by its file; or None where it is missing. Equal contents in cells are one image.
+    def of(self, row: Row, column: str, name: str = "", ending: str = "") -> ImageSource:
+        """A row's image, named by its file; one that is missing says so when it is opened.
+
+        Equal contents in cells are one image.
 
         Args:
             row: The row.
@@ -80,17 +68,17 @@ class Finder:
 
         Raises:
             ConfigError: The row names a file, and no folder is known.
-            DataError: The row names an address on the net, or nothing.
+            DataError: The row names an address on the net, a file outside of the folder, or nothing.
         """
         value = row.values.get(column)
         if isinstance(value, Mapping) and not value.get("bytes"):
             value = value.get("path")  # an image of the hub that lies beside its table
         if isinstance(value, str) and _URL.match(value):
             row.fail(column, "images are not fetched from the net", "download them and name the files")
-        named = isinstance(value, str | int) and len(str(value)) <= _SHORT
-        file = " ".join(str(value).split()) if named else ""
-        file = file if file.lower().endswith(ending) else file + ending
-        image = self.file(file) if file and file != ending else None
+        named = isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) <= _SHORT
+        file = str(value).strip() if named else ""
+        file = file if not file or file.lower().endswith(ending) else file + ending
+        image = self._file(row, column, file) if file else None
         if image is not None:
             return image
         content = _content(value)
@@ -99,24 +87,25 @@ class Finder:
             return StoredImage(read=_Given(content), name=unique)
         if isinstance(value, Image.Image):
             return DrawnImage(draw=_Given(value), name=self._name(digest_of_pixels(value), row.optional(name)))
-        if not named or not str(value).strip():
+        if not file:
             row.fail(column, "a file name, base64 text or an image is needed here")
-        if self.folder is None and not (isinstance(value, str) and Path(value).is_absolute()):
+        if self.folder is None:
             raise ConfigError(
                 f"{row.source} row {row.number} column {column!r} names the file {file[:80]!r}",
                 "image_folder is not set, so nobody knows where it is",
                 "set image_folder to where the images are",
             )
-        return None
+        return MissingImage(name=file, where=str(self.folder))
 
-    def file(self, name: str) -> ImageSource | None:
-        """The image of this file name, or None where there is no such file."""
-        if self.archive is not None:
-            read = self.archive.find(name)
-            return None if read is None else StoredImage(read=read, name=name)
-        places = self.places or ([Path("/")] if Path(name).is_absolute() else [])
-        path = next((place / name for place in places if (place / name).is_file()), None)
-        return None if path is None else FileImage(path=path, name=name)
+    def _file(self, row: Row, column: str, name: str) -> ImageSource | None:
+        if self.folder is None:
+            return None
+        try:
+            return self.folder.find(name)
+        except DataError as error:
+            raise DataError(
+                f"{row.source} row {row.number} column {column!r}: {error.what}", error.why, error.fix
+            ) from error
 
     def _name(self, digest: str, name: str | None) -> str:
         """One name for equal contents, and another for a name that already stands for other contents."""

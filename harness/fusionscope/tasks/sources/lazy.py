@@ -80,10 +80,38 @@ class StoredImage:
     def _bytes(self) -> bytes:
         try:
             return self.read()
+        except BadImageError:
+            raise
         except Exception as error:  # damaged archives raise as much as damaged images do
             raise BadImageError(
                 f"image {self.name!r} cannot be read: {error}", "its archive is damaged or gone", "restore the archive"
             ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingImage:
+    """An image that was looked for and is not there.
+
+    Args:
+        name: What messages call it.
+        where: Where it was looked for.
+    """
+
+    name: str
+    where: str
+
+    def open(self) -> Image.Image:
+        """Never an image."""
+        raise BadImageError(
+            f"image {self.name!r} is missing",
+            f"it was looked for in {self.where}",
+            "set image_folder to where the images are, or allow a few to be left out (max_bad_images)",
+        )
+
+    def digest(self) -> str:
+        """Never a digest."""
+        self.open()
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

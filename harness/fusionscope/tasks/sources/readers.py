@@ -1,21 +1,25 @@
 """Readers of the kinds of files that data sets come in: rows with their numbers, and errors that name them."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fusionscope.errors import ConfigError, DataError
+from fusionscope.tasks.sources.delimited import delimited_rows
+from fusionscope.tasks.sources.json_file import json_rows
 from fusionscope.tasks.sources.row import Row
+
+HUB = "hub:"
+"""Begins the name of a data set on the hub: what is meant to be here is never looked up there."""
 
 
 def rows_in(source: str, split: str) -> Iterator[Row]:
     """The rows of a file, of a table in several files, or of a data set of the hub.
 
     Args:
-        source: A file; a folder or a pattern of Parquet files; or a name on the hub.
+        source: A file; a folder or a pattern of Parquet files; or ``hub:owner/name`` or
+            ``hub:owner/name:configuration``.
         split: Split of a folder of Parquet files or of a data set of the hub.
 
     Raises:
@@ -23,22 +27,55 @@ def rows_in(source: str, split: str) -> Iterator[Row]:
         DataError: A file is not of its kind.
     """
     path = Path(source).expanduser()
-    if path.is_file():
+    if source.startswith(HUB):
+        yield from _hub(source, split)
+    elif path.is_file():
         yield from _file(path)
     elif path.is_dir() or any(sign in path.name for sign in "*?["):
         for shard in _shards(path, split):
             yield from _file(shard)
     else:
-        yield from _hub(source, split)
+        raise missing(source)
+
+
+def missing(source: str) -> ConfigError:
+    """What to say of a path at which there is nothing.
+
+    >>> missing("owner/name").fix
+    'correct the path; a data set of the hub is named hub:owner/name'
+    """
+    on_hub = source if source.count("/") == 1 else "owner/name"
+    return ConfigError(
+        f"no file {source!r}",
+        "data sets are not shipped, and a path is never looked up on the hub",
+        f"correct the path; a data set of the hub is named {HUB}{on_hub}",
+    )
+
+
+def hub_name(source: str) -> tuple[str, str | None]:
+    """Owner and name, and the configuration, of ``hub:owner/name:configuration``.
+
+    Raises:
+        ConfigError: It is not of this form, or a folder here has its name, which `datasets` would read in its place.
+    """
+    name, _, configuration = source.removeprefix(HUB).partition(":")
+    if name.count("/") != 1 or not all(name.split("/")) or name.startswith((".", "~")):
+        raise ConfigError(f"{source!r}", "a data set of the hub is named hub:owner/name", "correct the name")
+    if Path(name).exists():
+        raise ConfigError(
+            f"{source!r} is a folder here as well", "it would be read in the hub's place", "start from another folder"
+        )
+    return name, configuration or None
 
 
 def _file(path: Path) -> Iterator[Row]:
     packed = path.suffix.lower() == ".gz"
     kind = (path.with_suffix("") if packed else path).suffix.lower()
-    if kind not in _READERS:
+    if kind not in _READERS or (packed and kind == ".parquet"):
         known = f"known are {', '.join(_READERS)}, all but Parquet also with .gz"
         raise ConfigError(f"{path} ends in {path.suffix!r}", known, "give such a file")
-    yield from _READERS[kind](path)
+    for number, values in _READERS[kind](path):
+        yield Row(source=str(path), number=number, values={str(key).strip(): cell for key, cell in values.items()})
 
 
 def _shards(path: Path, split: str) -> list[Path]:
@@ -58,82 +95,27 @@ def _shards(path: Path, split: str) -> list[Path]:
     return files
 
 
-def _content(path: Path) -> str:
-    """A file's text, unpacked where it is packed."""
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path} row {before} is no UTF-8: {error}", "texts are UTF-8", "save the file as UTF-8"
-        ) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be unpacked: {error}", "it ends in .gz", "restore the file") from error
-
-
-def _json(path: Path) -> Iterator[Row]:
-    text = _content(path)
-    if text.lstrip().startswith("["):
-        values = list(enumerate(_parsed(path, 1, text), start=1))
-    else:
-        # Not splitlines: JSON strings may hold the other signs that it splits at, such as U+2028.
-        lines = enumerate(text.split("\n"), start=1)
-        values = [(i, _parsed(path, i, line)) for i, line in lines if line.strip()]
-    for number, value in values:
-        if not isinstance(value, Mapping):
-            raise DataError(f"{path} row {number} is {str(value)[:80]!r}", "a row is a JSON object", "correct the file")
-        yield Row(source=str(path), number=number, values={str(key).strip(): cell for key, cell in value.items()})
-
-
-def _parsed(path: Path, number: int, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(
-            f"{path} row {number} is no JSON: {error}", "the file is a JSON list or JSON lines", "correct the file"
-        ) from error
-
-
-def _table(path: Path) -> Iterator[Row]:
-    import io
-
-    import pandas as pd
-
-    text = _content(path)
-    try:
-        separator = "\t" if ".tsv" in path.suffixes[-2:] else ","
-        frame = pd.read_csv(
-            io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None, skip_blank_lines=False
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(
-            f"{path} is no table: {error}", "its rows have as many cells as its header", "correct it"
-        ) from error
-    header, *rows = frame.itertuples(index=False, name=None)
-    names = [str(name).strip() for name in header]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path} has two columns {', '.join(twice)}", "a column has one name", "correct the header")
-    for number, values in enumerate(rows, start=2):
-        cells = dict(zip(names, values, strict=True))
-        if any(isinstance(cell, str) and cell.strip() for cell in values):
-            yield Row(source=str(path), number=number, values={name: cell for name, cell in cells.items() if name})
-
-
-def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
+def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     number, images = 0, dict[bytes, bytes]()
     try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=64):
+        file = pq.ParquetFile(path)
+        _check_columns(str(path), file.schema_arrow.names)
+        for batch in file.iter_batches(batch_size=64):
             for values in batch.to_pylist():
                 number += 1
-                row = {str(key).strip(): _shared(value, images) for key, value in values.items()}
-                yield Row(source=str(path), number=number, values=row)
-    except (pa.ArrowInvalid, OSError) as error:
+                yield number, {key: _shared(value, images) for key, value in values.items()}
+    except DataError:
+        raise
+    except Exception as error:  # of damaged bytes Arrow raises anything
         raise DataError(f"{path} after row {number}: {error}", "it ends in .parquet", "restore the file") from error
+
+
+def _check_columns(source: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{source} has two columns {', '.join(twice)}", "a column has one name", "rename one of them")
 
 
 def _shared(value: Any, images: dict[bytes, bytes]) -> Any:
@@ -143,22 +125,18 @@ def _shared(value: Any, images: dict[bytes, bytes]) -> Any:
     return value
 
 
-def _hub(name: str, split: str) -> Iterator[Row]:
-    owner, _, configuration = name.partition(":")
-    if owner.count("/") != 1 or owner.startswith((".", "/", "~")) or Path(owner).suffix in _READERS:
-        raise ConfigError(
-            f"no file {name!r}", "data sets are not shipped", "set path to the official file, or to a name on the hub"
-        )
+def _hub(source: str, split: str) -> Iterator[Row]:
     import datasets
 
+    name, configuration = hub_name(source)
     try:
-        rows = datasets.load_dataset(owner, configuration or None, split=split)
+        rows = datasets.load_dataset(name, configuration, split=split)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{name} is neither here nor on the hub (split {split!r})",
+            f"{source} cannot be loaded (split {split!r})",
             str(error),
-            "set path to the official file or folder, or check name and split; a data set of several configurations is "
-            "named owner/name:configuration",
+            "check name, split and connection; a data set of several configurations is named "
+            f"{HUB}owner/name:configuration",
         ) from error
     for column, feature in rows.features.items():
         if isinstance(feature, datasets.Image):
@@ -166,9 +144,14 @@ def _hub(name: str, split: str) -> Iterator[Row]:
     images: dict[bytes, bytes] = {}
     for number, values in enumerate(rows, start=1):
         row = {str(key).strip(): _shared(value, images) for key, value in values.items()}
-        yield Row(source=f"{name}:{split}", number=number, values=row)
+        yield Row(source=f"{source}:{split}", number=number, values=row)
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".json": _json, ".jsonl": _json, ".ndjson": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet,
-}  # fmt: skip
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Mapping[str, Any]]]]] = {
+    ".json": json_rows,
+    ".jsonl": json_rows,
+    ".ndjson": json_rows,
+    ".csv": partial(delimited_rows, separator=","),
+    ".tsv": partial(delimited_rows, separator="\t"),
+    ".parquet": _parquet,
+}

@@ -1,5 +1,6 @@
 """One row of a file, with its place in the file for messages."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -8,6 +9,7 @@ from fusionscope.errors import DataError
 
 _NAN = ("", "nan", "NaN")
 _MISSING = ("", "nan", "none", "null")
+_IMAGE_MARK = re.compile(r"<image(?: \d+)?>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,4 +93,10 @@ class Row:
             return None
         if isinstance(value, bool):
             return "yes" if value else "no"
+        if isinstance(value, str) and _IMAGE_MARK.search(value):
+            self.fail(
+                column,
+                "an image's mark stands in the text, and the image is shown before the question anyway",
+                "take the mark out of the text",
+            )
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,67 @@
+"""PMC-VQA in both versions, with what is wrong in them."""
+
+import pytest
+
+from fusionscope.errors import DataError
+from fusionscope.tasks import pmc_vqa
+
+PMC = {"Figure_path": "f.jpg", "Question": "Which organ? ", "Answer": " A:Uterus "} | {
+    f"Choice {letter}": f" {letter}:{text} "
+    for letter, text in zip("ABCD", ("Uterus", "Lung", "Liver", "Aorta"), strict=True)
+}
+MARKED = {"Figure_path": "f.png", "Question": "Which?", "Answer": "A. fumigatus", "Answer_label": "B"}
+MARKED |= {
+    f"Choice {letter}": f" {letter}:{text} "
+    for letter, text in zip("ABCD", ("Uterus", "A. fumigatus", "None", "Aorta"), strict=True)
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"Answer_label": "A"},
+        {"Answer": "uterus", "index": 3, "Caption": "c", "split": "test"},
+        {"Answer": "A", "Choice A": "Uterus", "Choice B": "Lung"},
+    ],
+)
+def test_pmc_vqa_in_both_versions(tmp_path, changes, table, paint):
+    paint(tmp_path, "f.jpg")
+    path = table(tmp_path / "t.csv", [PMC | changes, {**PMC, **changes, "Choice D": " "}])
+    task = pmc_vqa.load(path=path, image_folder=str(tmp_path))
+    assert task.pair_answers.tolist() == [0]
+    assert task.questions[0].text == (
+        "Which organ?\nA. Uterus\nB. Lung\nC. Liver\nD. Aorta\n"
+        "Answer with the option's letter from the given choices directly."
+    )
+    assert task.questions[0].blanked is not None
+    assert "Which" not in task.questions[0].blanked
+    assert task.dropped == {"an option is empty": 1}
+    assert not task.crossable
+
+
+def test_pmc_vqa_says_what_is_wrong(tmp_path, table, paint):
+    paint(tmp_path, "f.jpg")
+    with pytest.raises(DataError, match=r"t\.csv row 3 column 'Answer': 'Spleen'"):
+        pmc_vqa.load(path=table(tmp_path / "t.csv", [PMC, PMC | {"Answer": "Spleen"}]), image_folder=str(tmp_path))
+    rest = {key: value for key, value in PMC.items() if key not in ("Choice C", "Figure_path")}
+    with pytest.raises(DataError, match="has no column 'Figure_path', 'Choice C'"):
+        pmc_vqa.load(path=table(tmp_path / "t.csv", [rest]), image_folder=str(tmp_path))
+
+
+def test_pmc_vqa_keeps_names_that_look_like_letters_and_counts_few_wrong_answers(tmp_path, table, png):
+    (tmp_path / "f.png").write_bytes(png(1))
+    shown = "Which?\nA. Uterus\nB. A. fumigatus\nC. None\nD. Aorta"
+    unmarked = MARKED | {f"Choice {letter}": MARKED[f"Choice {letter}"].strip()[2:] for letter in "ABCD"}
+    misspelt = {key.replace("Answer", "Anwser"): value for key, value in MARKED.items()}
+    for row in (MARKED, unmarked, misspelt, MARKED | {"Answer_label": ""}, MARKED | {"Choice C": "'C:None'"}):
+        task = pmc_vqa.load(path=table(tmp_path / "t.csv", [row]), image_folder=str(tmp_path))
+        assert task.questions[0].text.startswith(shown)
+        assert task.pair_answers.tolist() == [1]
+    many = [MARKED | {"Question": str(i)} for i in range(150)]
+    many[9] |= {"Answer": "Spleen", "Answer_label": ""}
+    task = pmc_vqa.load(path=table(tmp_path / "t.csv", many), image_folder=str(tmp_path))
+    assert task.dropped == {"the answer is none of the options": 1}
+    many[0] |= many[9]
+    with pytest.raises(DataError, match=r"row 2 column 'Answer': 'Spleen'"):
+        pmc_vqa.load(path=table(tmp_path / "t.csv", many), image_folder=str(tmp_path))
