@@ -1,5 +1,6 @@
 """One's own tasks, as people write them."""
 
+import datasets
 import pytest
 
 from fusionscope.errors import ConfigError, DataError
@@ -57,3 +58,53 @@ def test_custom_options_and_answers_as_people_write_them(tmp_path, lines, table,
     ]:
         with pytest.raises(DataError, match=message):
             custom.load(path=lines(tmp_path / "c.jsonl", [OWN | change]))
+
+
+def test_columns_are_mapped_in_every_kind_of_file(tmp_path, lines, table, parquet, png):
+    (tmp_path / "a.png").write_bytes(png(1))
+    columns = {"image": "img", "question": "q", "options": "choices", "answer": "label"}
+    row = {"img": "a.png", "q": "Q?", "choices": '["up", "down"]', "label": "down", "question": "not this"}
+    for path in (
+        lines(tmp_path / "c.jsonl", [row]),
+        table(tmp_path / "c.csv", [row]),
+        table(tmp_path / "c.tsv", [row], "\t"),
+        parquet(tmp_path / "c.parquet", [row]),
+    ):
+        task = custom.load(path=path, columns=columns)
+        assert (task.questions[0].text, task.answers, task.pair_answers.tolist()) == ("Q?", ("up", "down"), [1])
+
+
+def test_columns_and_options_of_the_hub(monkeypatch, png):
+    rows = [{"pic": {"bytes": png(i), "path": None}, "q": f"{i}?", "a": i % 2, "key": f"k{i}"} for i in range(2)]
+    hub = datasets.Dataset.from_list(rows).cast_column("pic", datasets.Image())
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration, split: hub)
+    columns = {"image": "pic", "question": "q", "answer": "a", "id": "key"}
+    task = custom.load(path="hub:me/mine", columns=columns, options=["cat", "dog"], crossable=True)
+    assert (task.name, task.image_ids, task.pair_answers.tolist()) == ("custom/mine", ["k0", "k1"], [0, 1])
+    assert task.answers == ("cat", "dog")
+
+
+def test_settings_that_map_nothing_are_refused(tmp_path, lines, png):
+    (tmp_path / "a.png").write_bytes(png(1))
+    path = lines(tmp_path / "c.jsonl", [OWN])
+    for settings, message in [
+        ({"columns": {"label": "x"}}, "columns names 'label'"),
+        ({"columns": {"answer": "question"}}, "name of one column"),
+        ({"columns": "answer"}, "it is a mapping"),
+        ({"options": [True, False]}, r"options=\[True, False\](?s:.*)quotes"),
+        ({"options": ["one"]}, "2 to 26 different texts"),
+        ({"n": 0}, "n=0"),
+        ({"n": True}, "n=True"),
+        ({"max_bad_images": -1}, "max_bad_images=-1"),
+        ({"seed": "x"}, "seed='x'"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            custom.load(path=path, **settings)
+    with pytest.raises(DataError, match=r"row 1 has no column 'label'"):
+        custom.load(path=path, columns={"answer": "label"})
+
+
+def test_an_answer_that_is_a_text_and_another_letter_is_refused(tmp_path, lines, png):
+    (tmp_path / "a.png").write_bytes(png(1))
+    with pytest.raises(DataError, match="text of one option and the place of another"):
+        custom.load(path=lines(tmp_path / "c.jsonl", [{**OWN, "options": ["b", "a"], "answer": "a"}]))

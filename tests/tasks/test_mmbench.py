@@ -133,3 +133,28 @@ def test_mmbench_without_answers_and_with_lost_references(tmp_path, table, publi
         mmbench.load(path=table(tmp_path / "t.tsv", [published, published | {"index": "2", "image": "77"}], "\t"))
     with pytest.raises(ConfigError, match=r"row 2 column 'image' names the file 'a.png'(?s:.*)image_folder"):
         mmbench.load(path=table(tmp_path / "t.tsv", [published | {"image": "a.png"}], "\t"))
+
+
+def test_a_fifth_option_is_another_number_of_options(tmp_path, table, mm):
+    rows = [{**mm, "E": ""}, {**mm, "index": "2", "question": "What?", "E": "pink", "answer": "E"}]
+    task = mmbench.load(path=table(tmp_path / "t.tsv", rows, "\t"))
+    assert (len(task.pairs), task.dropped) == (1, {"5 options": 1})
+
+
+def test_an_images_mark_in_a_text_is_refused_with_its_row(tmp_path, table, mm):
+    for change in ({"question": "<image>\nWhich?"}, {"hint": "see <image 1>"}, {"B": "<image 2>"}):
+        with pytest.raises(DataError, match=r"row 2 column '\w+': '.*<image(?s:.*)take the mark out"):
+            mmbench.load(path=table(tmp_path / "t.tsv", [{**mm, **change}], "\t"))
+
+
+def test_a_path_is_never_looked_up_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", None)
+    with pytest.raises(ConfigError, match=r"no file 'lmms-lab/MMBench'(?s:.*)hub:lmms-lab/MMBench"):
+        mmbench.load(path="lmms-lab/MMBench")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lmms-lab" / "MMBench").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is a folder here as well"):
+        mmbench.load(path="hub:lmms-lab/MMBench")
+    for name in ("hub:MMBench", "hub:", "hub:a/b/c"):
+        with pytest.raises(ConfigError, match="hub:owner/name"):
+            mmbench.load(path=name)

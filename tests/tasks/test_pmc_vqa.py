@@ -65,3 +65,27 @@ def test_pmc_vqa_keeps_names_that_look_like_letters_and_counts_few_wrong_answers
     many[0] |= many[9]
     with pytest.raises(DataError, match=r"row 2 column 'Answer': 'Spleen'"):
         pmc_vqa.load(path=table(tmp_path / "t.csv", many), image_folder=str(tmp_path))
+
+
+def test_answers_that_contradict_or_may_be_two_are_refused(tmp_path, table, paint):
+    paint(tmp_path, "f.jpg")
+
+    def load(**changes):
+        return pmc_vqa.load(path=table(tmp_path / "t.csv", [{**PMC, **changes}]), image_folder=str(tmp_path))
+
+    assert load(Answer="Lung", Answer_label="B").pair_answers.tolist() == [1]
+    assert load(Answer="B", Answer_label="B").pair_answers.tolist() == [1]
+    assert load(Answer="a lung, seen from below", Answer_label="B").pair_answers.tolist() == [1]
+    with pytest.raises(DataError, match=r"row 2 column 'Answer': ' A:Uterus '(?s:.*)contradicts Answer_label 'B'"):
+        load(Answer_label="B")
+    letters = {f"Choice {letter}": text for letter, text in zip("ABCD", "BADE", strict=True)}
+    with pytest.raises(DataError, match=r"column 'Answer': 'A'(?s:.*)may be A or B"):
+        load(**letters, Answer="A")
+    assert load(**letters, Answer="A", Answer_label="A").pair_answers.tolist() == [0]
+
+
+def test_more_than_four_options_are_counted_and_not_cut(tmp_path, table, paint):
+    paint(tmp_path, "f.jpg")
+    rows = [{**PMC, "Choice E": ""}, {**PMC, "Question": "Other?", "Choice E": " E:Heart "}]
+    task = pmc_vqa.load(path=table(tmp_path / "t.csv", rows), image_folder=str(tmp_path))
+    assert (len(task.pairs), task.dropped) == (1, {"more than four options": 1})

@@ -93,7 +93,7 @@ def test_a_wrong_file_fails_with_row_and_column(tmp_path, lines, paint):
         pope.load(path=lines(tmp_path / "p.json", POPE), image_folder=str(tmp_path / "absent"))
     with pytest.raises(DataError, match=r"nothing left(?s:.*)'image missing': 1"):
         pope.load(path=lines(tmp_path / "p.json", POPE[3:]), image_folder=folder, max_bad_images=1)
-    with pytest.raises(DataError, match=r"1 images are missing or cannot be read: image 'gone\.jpg'(?s:.*)allows 0"):
+    with pytest.raises(DataError, match=r"2 images are missing or cannot be read: image 'b\.jpg'(?s:.*)allows 0"):
         pope.load(path=lines(tmp_path / "p.json", POPE), image_folder=folder)
     with pytest.raises(UnknownNameError, match="random, popular, adversarial"):
         pope.load("easy", path=folder)
@@ -179,3 +179,30 @@ def test_popes_hub_table_in_shards_holds_each_image_once(tmp_path, table, parque
     ]
     task = pope.load(path=table(tmp_path / "POPE.tsv", nameless, "\t"))
     assert (len(task.images), task.pairs[:, 0].tolist()) == (2, [0, 1, 0])
+
+
+def test_a_row_of_several_categories_belongs_to_each(tmp_path, table, base64_png):
+    """VLMEvalKit's POPE.tsv joins them in one cell; its own rating splits it at the comma."""
+    kinds = ["random,popular,adversarial", "random", "adversarial, popular", "popular"]
+    rows = [
+        {"index": i, "question": f"Is there a {i}?", "answer": "Yes", "category": kind, "image": base64_png((i, 0, 0))}
+        for i, kind in enumerate(kinds)
+    ]
+    path = table(tmp_path / "POPE.tsv", rows, "\t")
+    counts = {kind: len(pope.load(kind, path=path).pairs) for kind in pope.SPLITS}
+    assert counts == {"random": 2, "popular": 3, "adversarial": 2}
+
+
+def test_an_ending_that_is_there_is_not_added_again(tmp_path, coco, lines):
+    ending = "Answer the question using a single word or phrase."
+    rows = [{**HUB_POPE[0], "text": f"{HUB_POPE[0]['text']}\n{ending}"}, HUB_POPE[1]]
+    task = pope.load(path=lines(tmp_path / "p.json", rows), image_folder=str(coco))
+    assert [question.text.count(ending) for question in task.questions] == [1, 1]
+
+
+@pytest.mark.parametrize("candidates", [(True, False), ("Yes",), "Yes", ("Yes", 0)])
+def test_candidates_are_texts(tmp_path, coco, lines, candidates):
+    with pytest.raises(ConfigError, match=r"candidates=(?s:.*)YAML takes an unquoted Yes for true"):
+        pope.load(path=lines(tmp_path / "p.json", HUB_POPE), image_folder=str(coco), candidates=candidates)
+    with pytest.raises(ConfigError, match=r"ending=None"):
+        pope.load(path=str(tmp_path / "p.json"), image_folder=str(coco), ending=None)

@@ -59,3 +59,11 @@ def test_real_reefknot(tmp_path):
     assert len(yesno.pairs) + sum(yesno.dropped.values()) == 250
     assert len(choice.pairs) + sum(choice.dropped.values()) == 240
     assert all(q.blanked and "relation" not in q.blanked for q in choice.questions)
+
+
+def test_a_fifth_option_is_no_part_of_the_fourth(tmp_path, lines, paint):
+    paint(tmp_path, "7.jpg")
+    five = "What is it? A. one B. two C. three D. four E. five, please choose."
+    path = lines(tmp_path / "m.jsonl", [REEFKNOT, {**REEFKNOT, "query_prompt": five}])
+    task = reefknot.load("multichoice", path=path, image_folder=str(tmp_path))
+    assert (len(task.pairs), task.dropped) == (1, {"options not A to D": 1})

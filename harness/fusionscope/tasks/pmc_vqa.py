@@ -142,10 +142,12 @@ def answer_of(row: Row, options: list[str | None]) -> int:
 
 
 def _meant(row: Row, column: str, options: list[str | None]) -> set[int]:
-    """Options that a column may name: by its letter, or by its text."""
+    """Options that a column may name: by its letter, which is all that a label is, or by its text."""
     given = " ".join((row.verbatim(column) or "").split())
     letter = given.strip(" '\".:").upper()
     named = {LETTERS.index(letter)} if letter in LETTERS else set()
+    if named and column == "Answer_label":
+        return named
     return named | {i for i, option in enumerate(options) if option is not None and _same(given, option, LETTERS[i])}
 
 
