@@ -23,8 +23,15 @@ def lvlm(request):
     return LVLM.wrap(*tiny.build(request.param))
 
 
+def first_lines(folder, file, n):
+    """The first rows of a file, as a file of its own and as rows."""
+    some = file.read_text().splitlines()[:n]
+    (folder / file.name).write_text("\n".join(some))
+    return str(folder / file.name), [json.loads(line) for line in some]
+
+
 def paint(folder, names):
-    """Pictures for questions that come without theirs."""
+    """Images for questions that come without theirs."""
     for i, name in enumerate(dict.fromkeys(names)):
         noise = np.random.default_rng(i).integers(0, 255, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / name)
@@ -38,25 +45,23 @@ def check(results, design, n):
 
 
 def test_pope_is_crossed(lvlm, tmp_path):
-    file = DATA / "pope" / "coco_pope_random.json"
-    rows = [json.loads(line) for line in file.read_text().splitlines()[:12]]
+    path, rows = first_lines(tmp_path, DATA / "pope" / "coco_pope_random.json", 12)
     paint(tmp_path, (row["image"] for row in rows))
-    task = load_task("pope", path=str(file), image_folder=str(tmp_path))
+    task = load_task("pope", path=path, image_folder=str(tmp_path))
     check(probe(lvlm, task, layers="last"), "crossed", len(task.images) * len(task.questions))
 
 
 def test_reefknot_is_learned(lvlm, tmp_path):
-    rows = [json.loads(line) for line in (DATA / "reefknot" / "YESNO.jsonl").read_text().splitlines()[:20]]
+    path, rows = first_lines(tmp_path, DATA / "reefknot" / "YESNO.jsonl", 20)
     paint(tmp_path, (f"{row['image_id']}.jpg" for row in rows))
-    task = load_task("reefknot/yesno", path=str(DATA / "reefknot"), image_folder=str(tmp_path))
+    task = load_task("reefknot/yesno", path=path, image_folder=str(tmp_path))
     check(probe(lvlm, task, layers="last"), "learned", len(task.pairs))
 
 
 def test_reefknot_letters_are_masked_as_in_the_paper(lvlm, tmp_path):
-    file = DATA / "reefknot" / "Multichoice.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()[:6]]
+    path, rows = first_lines(tmp_path, DATA / "reefknot" / "Multichoice.jsonl", 6)
     paint(tmp_path, (f"{row['image_id']}.jpg" for row in rows))
-    task = load_task("reefknot/multichoice", path=str(DATA / "reefknot"), image_folder=str(tmp_path))
+    task = load_task("reefknot/multichoice", path=path, image_folder=str(tmp_path))
     results = probe(lvlm, task, design="masked", estimator="faithful", layers="last")
     check(results, "masked", len(task.pairs))
 
