@@ -109,7 +109,7 @@ def test_llava_files_load_with_their_images(folder, name):
     assert data[0]["image"][0].getpixel((0, 0)) == (9, 9, 9)
     assert data[3]["image"] is None
     for i in (1, 2):
-        with pytest.raises(DataError, match=rf"{name} row {i}: image '(bad|no).png' cannot be read"):
+        with pytest.raises(DataError, match=rf"{name} row {i + 1}: image '(bad|no).png' cannot be read"):
             data[i]
 
 
@@ -146,7 +146,7 @@ def test_a_full_disk_is_told_with_where_to_go(folder, monkeypatch):
 
 def test_a_file_of_another_kind_is_refused_with_its_row(folder):
     (folder / "other.json").write_text('[{"conversations": []}, {"text": "x"}]')
-    with pytest.raises(DataError, match="row 1 has no list 'conversations'"):
+    with pytest.raises(DataError, match="row 2 has no list 'conversations'"):
         LlavaJson(str(folder / "other.json"))
     (folder / "other.json").write_text("{")
     with pytest.raises(DataError, match=r"other\.json"):
@@ -190,7 +190,7 @@ def test_lengths_are_words_and_negative_without_an_image(folder):
 
 
 def test_rows_are_mapped_from_disk_whatever_types_the_file_mixes(folder, monkeypatch):
-    monkeypatch.setattr("fusionscope.data.llava._CHUNK", 7)  # a row spans many reads
+    monkeypatch.setattr("fusionscope.tasks.sources.json_file._CHUNK", 7)  # a row spans many reads
     turns = [{"from": "human", "value": 'Où [est, {le] "chat"} ?'}, {"from": "gpt", "value": "\\ ici, 猫"}]
     rows = [
         {"id": 7, "conversations": turns, "model": "x"},
@@ -208,7 +208,7 @@ def test_rows_are_mapped_from_disk_whatever_types_the_file_mixes(folder, monkeyp
     assert len(LlavaJson(str(folder / "mixed.json"))) == 2
 
 
-@pytest.mark.parametrize(("text", "said"), [("[]", "holds no rows"), ('{"a": 1}', r"doesn't begin with '\['")])
+@pytest.mark.parametrize(("text", "said"), [("[]", "holds no rows"), ('{"a": 1}', "row 1 has no list 'conversations'")])
 def test_a_file_without_a_list_of_rows_is_refused(folder, text, said):
     (folder / "other.json").write_text(text)
     with pytest.raises(DataError, match=said):
@@ -218,7 +218,7 @@ def test_a_file_without_a_list_of_rows_is_refused(folder, text, said):
 def test_a_cut_file_is_refused_with_the_last_good_row(folder):
     whole = (folder / "rows.json").read_text()
     (folder / "cut.json").write_text(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut\.json after row [12]"):
+    with pytest.raises(DataError, match=r"cut\.json row [23] is no JSON"):
         LlavaJson(str(folder / "cut.json"))
 
 
@@ -228,10 +228,10 @@ def test_a_dataset_of_the_hub_brings_its_pictures(folder, monkeypatch):
         [{"id": "0", "image": str(folder / "a.png"), "conversations": turns}, {"id": "1", "conversations": turns}]
     )
     hub = {"some/rows": rows.cast_column("image", datasets.Image()), "some/other": rows.remove_columns("conversations")}
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, **settings: hub[name])
-    data = LlavaJson("some/rows")
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration, **settings: hub[name])
+    data = LlavaJson("hub:some/rows")
     assert data[0]["image"][0].getpixel((0, 0)) == (9, 9, 9)
     assert data[1]["image"] is None
     assert data.lengths() == [3, -3]
-    with pytest.raises(DataError, match=r"'some/other' has the columns id, image"):
-        LlavaJson("some/other")
+    with pytest.raises(DataError, match=r"'hub:some/other' has the columns id, image"):
+        LlavaJson("hub:some/other")

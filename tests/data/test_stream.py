@@ -98,11 +98,11 @@ def test_a_stage_trains_on_a_stream_and_resumes_in_the_middle(rows, tmp_path):
 
 def test_bad_pictures_and_wrong_counts_are_told(rows, tmp_path):
     (tmp_path / "a.png").unlink()
-    with pytest.raises(DataError, match=r"row 0: image 'a\.png' cannot be read"):
+    with pytest.raises(DataError, match=r"row 1: image 'a\.png' cannot be read"):
         next(iter(StreamedBatches(LlavaStream(rows, n=11), 2, seed=None)))
     (batch, *_) = StreamedBatches(LlavaStream(rows, n=11), 2, seed=None, skip_bad=True)
     assert [one.counts for one in batch] == [False, False]
-    assert "row 1" in batch[1].skipped
+    assert "row 2" in batch[1].skipped
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="ended after 6 batches of 2"):
         list(StreamedBatches(LlavaStream(rows, n=13), 2, seed=None))
@@ -117,8 +117,8 @@ def test_a_stream_of_the_hub_opens_its_pictures_late(rows, tmp_path, monkeypatch
     turns = [{"from": "human", "value": "<image>\nwhat ?"}, {"from": "gpt", "value": "red"}]
     table = datasets.Dataset.from_list([{"id": "0", "image": str(tmp_path / "a.png"), "conversations": turns}])
     hub = table.cast_column("image", datasets.Image()).to_iterable_dataset()
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, **settings: hub)
-    stream = LlavaStream("some/rows", n=1)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration, **settings: hub)
+    stream = LlavaStream("hub:some/rows", n=1)
     ((number, row),) = stream.rows(None)
     assert isinstance(row["image"], dict)
     assert stream.open(number, row)["image"][0].getpixel((0, 0)) == (9, 9, 9)

@@ -9,50 +9,64 @@ import datasets
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from fusionscope.data.llava import opened, rows_of
+from fusionscope.data.llava import folder_of, opened
 from fusionscope.data.marked import Marked, stand_in
+from fusionscope.data.rows import rows_of
 from fusionscope.errors import BadImageError, DataError
+from fusionscope.tasks.sources import HUB, hub_name
 
 
 class LlavaStream:
     """Rows in LLaVA's format, streamed through `datasets` from the hub, or from a local file.
 
-    A resumed run reads the rows before its place once more (their pictures stay closed).
+    A resumed run reads the rows before its place once more (their images stay closed).
 
     Args:
-        path: Name of a dataset on the hub, or a JSON list or JSON lines.
+        path: A JSON list or JSON lines, or a data set of the hub, ``hub:owner/name``.
         n: Its number of rows, which a learning rate's cosine must know; what comes after them is left out.
-        image_folder: Where image paths start; a file's own folder by default.
-        split: Split of the dataset on the hub.
-        buffer: So many rows are held to draw from, where the order is shuffled.
+        image_folder: Where image paths start: a folder, a .zip or .tar file, or an address that fsspec opens; the
+            file's own folder by default.
+        split: Split of the data set on the hub.
+        buffer: Number of rows that are held to draw from, where the order is shuffled.
+        allow_outside: Whether image paths may lead out of ``image_folder`` (``..``, absolute, symbolic links).
     """
 
     def __init__(
-        self, path: str, n: int, image_folder: str | None = None, split: str = "train", buffer: int = 10_000
+        self,
+        path: str,
+        n: int,
+        image_folder: str | None = None,
+        split: str = "train",
+        buffer: int = 10_000,
+        allow_outside: bool = False,
     ) -> None:
-        self.path, self.n, self.split, self.buffer = path, n, split, buffer
-        self.image_folder = Path(image_folder) if image_folder is not None else Path(path).parent
+        self.path = path
+        self.n = n
+        self.split = split
+        self.buffer = buffer
+        self.image_folder = folder_of(path, image_folder, allow_outside=allow_outside)
 
     def __len__(self) -> int:
         return self.n
 
     def rows(self, seed: int | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Numbered rows, pictures closed; in the order of the source, or drawn from the buffer with a seed."""
+        """Numbered rows, images closed; in the order of the source, or drawn from the buffer with a seed."""
         numbered = enumerate(islice(self._source(), self.n))
         return numbered if seed is None else shuffled(numbered, self.buffer, seed)
 
     def open(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A row with its pictures.
+        """A row with its images.
 
         Raises:
             BadImageError: One cannot be read.
         """
-        return opened(row, f"{self.path} row {number}", self.image_folder)
+        return opened(row, f"{self.path} row {number + 1}", self.image_folder)
 
     def _source(self) -> Iterator[Mapping[str, Any]]:
-        if Path(self.path).suffix in (".json", ".jsonl"):
-            return rows_of(self.path)
-        rows = datasets.load_dataset(self.path, split=self.split, streaming=True)
+        if not self.path.startswith(HUB):
+            return rows_of(str(Path(self.path).expanduser()))
+        name, configuration = hub_name(self.path)
+        rows = datasets.load_dataset(name, configuration, split=self.split, streaming=True)
         for name, kind in (rows.features or {}).items():
             if isinstance(kind, datasets.Image):
                 rows = rows.cast_column(name, datasets.Image(decode=False))
@@ -90,7 +104,7 @@ class StreamedBatches(IterableDataset[list[Marked]]):
         rank: This process.
         ranks: Number of processes.
         drop_last: Leave out an uneven last batch.
-        skip_bad: Skip rows with bad pictures in place of failing.
+        skip_bad: Skip rows with bad images in place of failing.
     """
 
     def __init__(
@@ -104,10 +118,16 @@ class StreamedBatches(IterableDataset[list[Marked]]):
         drop_last: bool = False,
         skip_bad: bool = False,
     ) -> None:
-        self.stream, self.size, self.seed = stream, batch_size * ranks, seed
+        self.stream = stream
+        self.size = batch_size * ranks
+        self.seed = seed
         self.n_samples = len(stream)
-        self.rank, self.ranks, self.drop_last, self.skip_bad = rank, ranks, drop_last, skip_bad
-        self.epoch = self.start = 0
+        self.rank = rank
+        self.ranks = ranks
+        self.drop_last = drop_last
+        self.skip_bad = skip_bad
+        self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.stream), self.size)
