@@ -61,8 +61,8 @@ def _images(row: Mapping[str, Any], place: str) -> list[Any]:
     named = {key: row[key] for key in ("image", "images") if row.get(key)}
     if len(named) > 1:
         raise DataError(f"{place} has both image and images", "images are named once", "join them in one list")
-    images: Any = next(iter(named.values()), [])
-    images = list(images) if isinstance(images, list | tuple) else [images]
+    given = next(iter(named.values()), [])
+    images: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     for image in images:
         if isinstance(image, bool | int | float) or image is None or image == "":
             raise DataError(f"{place} has the image {image!r}", "an image has a path", "correct the row")
