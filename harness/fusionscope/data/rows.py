@@ -61,7 +61,7 @@ def _images(row: Mapping[str, Any], place: str) -> list[Any]:
     named = {key: row[key] for key in ("image", "images") if row.get(key)}
     if len(named) > 1:
         raise DataError(f"{place} has both image and images", "images are named once", "join them in one list")
-    given = next(iter(named.values()), [])
+    given: Any = next(iter(named.values()), [])
     images: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     for image in images:
         if isinstance(image, bool | int | float) or image is None or image == "":
