@@ -15,8 +15,9 @@ _OFFSET = {"1_align": 0, "2_tune": 100}
 
 def one_record(**changes: Any) -> Record:
     settings: dict[str, Any] = {
-        "run": "run", "step": 0, "stage": "1_align", "stage_step": 0, "task": "sandbox/synergy", "design": "crossed",
-        "weights": "uniform", "estimator": "exact", "layer": 4, "n_layers": 4, "redundancy": 0.0, "unique_vision": 0.0,
+        "run": "run", "run_name": "run", "variant": "crossed",
+        "step": 0, "stage": "1_align", "stage_step": 0, "task": "sandbox/synergy", "design": "crossed",
+        "law": "uniform", "estimator": "exact", "layer": 4, "n_layers": 4, "redundancy": 0.0, "unique_vision": 0.0,
         "unique_language": 0.0, "synergy": 0.0, "total": 0.0, "union_lower": 0.0, "union_upper": 0.0, "converged": True,
         "n": 1152, "n_images": 288, "n_questions": 4, "model": "sandbox", "seconds": 0.5, "tokens": 4000,
         "accuracy": 0.25, "accuracy_without_image": 0.25, "accuracy_without_text": 0.25,
@@ -25,7 +26,13 @@ def one_record(**changes: Any) -> Record:
         },
         "versions": {"fusionscope": "0.1.0", "torch": "2.13.0"},
     }  # fmt: skip
-    return Record(**{**settings, **changes})
+    settings |= changes
+    if "variant" not in changes:
+        default = "uniform" if settings["design"] == "crossed" else "natural"
+        parts = [settings["design"], *([] if settings["law"] == default else [settings["law"]])]
+        parts += [] if settings["estimator"] == "exact" else [settings["estimator"]]
+        settings["variant"] = "+".join(parts)
+    return Record(**settings)
 
 
 def curve(values: Any, *, error: float = 0.02, **changes: Any) -> list[Record]:
@@ -44,16 +51,14 @@ def whole_run(*, seed: int = 0, error: float = 0.02, run: str = "demo", learns: 
         for stage_step in steps:
             step = _OFFSET[stage] + stage_step
             for task in TASKS:
-                for weights in ("uniform", "natural") if task == "redundant" else ("uniform",):
+                for law in ("uniform", "natural") if task == "redundant" else ("uniform",):
                     for layer in range(5):
-                        records.append(
-                            _point(task, weights, layer, step, stage, stage_step, generator, error, run, learns)
-                        )
+                        records.append(_point(task, law, layer, step, stage, stage_step, generator, error, run, learns))
     return records
 
 
 def _point(
-    task: str, weights: str, layer: int, step: int, stage: str, stage_step: int,
+    task: str, law: str, layer: int, step: int, stage: str, stage_step: int,
     generator: np.random.Generator, error: float, run: str, learns: bool,
 ) -> Record:  # fmt: skip
     seen = 1 / (1 + np.exp(-(step - 118) / 6)) if learns else 0.0
@@ -66,7 +71,7 @@ def _point(
         "redundant": "unique_language",
     }
     atoms = dict.fromkeys(("redundancy", "unique_vision", "unique_language", "synergy"), 0.0)
-    main = "redundancy" if weights == "natural" else names[task]
+    main = "redundancy" if law == "natural" else names[task]
     level = {
         "synergy": 1.97 * seen * late,
         "knowledge": 1.97 * dip * early,
@@ -81,7 +86,8 @@ def _point(
     total = sum(noisy.values())
     share = 0.25 + 0.75 * float(level[task]) / 2
     return one_record(
-        run=run, step=step, stage=stage, stage_step=stage_step, task=f"sandbox/{task}", weights=weights, layer=layer,
+        run=run, run_name=run, step=step, stage=stage, stage_step=stage_step, task=f"sandbox/{task}",
+        law=law, layer=layer,
         n_layers=4, total=total, union_lower=total - noisy["synergy"] - 1e-6, union_upper=total - noisy["synergy"],
         accuracy=share, accuracy_without_image=share if task in ("knowledge", "redundant") else 0.25,
         accuracy_without_text=share if task == "vision" else 0.25,

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from fusionscope.lvlm import LVLM, tiny
-from fusionscope.probe import probe
+from fusionscope.probe import ProbeSpec, probe
 from fusionscope.probe.designs.noise import moments, seed_of
 from fusionscope.probe.engine.runner import expanded
 from fusionscope.tasks import HeldOutTask, Question, uniform_weights
@@ -95,7 +95,7 @@ def load_model(name: str | None, device: str) -> LVLM:
 
 
 def ours(lvlm: LVLM, task: HeldOutTask) -> dict[str, float]:
-    result = probe(lvlm, task, layers="last")[0]
+    result = probe(lvlm, task, ProbeSpec(layers="last"))[0]
     error = float(result.pid.standard_errors.get("total", torch.tensor(float("nan"))))
     return {"seconds": result.seconds, "tokens": result.tokens, "error": error}
 

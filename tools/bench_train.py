@@ -39,7 +39,7 @@ from transformers.utils.logging import disable_progress_bar
 from fusionscope.callbacks import PIDCallback
 from fusionscope.data import Collator
 from fusionscope.lvlm import LVLM
-from fusionscope.probe import probe
+from fusionscope.probe import ProbeSpec, probe
 from fusionscope.stages import PartConfig, VisualInstructionTuning
 from fusionscope.tasks import load_task
 
@@ -224,7 +224,7 @@ def long(options: argparse.Namespace) -> Iterator[str]:
         )  # fmt: skip
         collate = Collator(LVLM.from_pretrained(model).processor)
         trainer.fit(stage, DataLoader(rows, batch_size=batch, collate_fn=collate))  # type: ignore[arg-type]
-        cost, (last,) = pid.monitor.cost, probe(stage.lvlm, task, layers=[-1])
+        cost, (last,) = pid.monitor.cost, probe(stage.lvlm, task, ProbeSpec(layers=[-1]))
     yield (
         f"sandbox stage 2, {options.long_steps:,} steps of {batch}, schedule of llava15_7b/2_instruct (at start and "
         f"end, 1, 2, 4, ... and every {schedule.every_n_steps} steps), {task.name} with {n} pictures, all layers:"

@@ -3,7 +3,7 @@
     python tools/check_truth.py RUN [--tolerance 0.05] [--stage NAME] [--every N] [--task NAME] [--last-layer]
 
 For each record of the crossed design in RUN/records.jsonl, loads that step's checkpoint, runs all 2304 scene classes
-with all questions of the family, solves for the exact atoms under the record's own pair weights, and compares. Prints
+with all questions of the family, solves for the exact atoms under the record's own law, and compares. Prints
 the largest difference per stage, task and atom and, where every checkpoint is checked, the onset of synergy that the
 records give beside the one that the truth gives. Exits with 1 where a difference is larger than the tolerance, an onset
 is off by more than one probe, a record has no checkpoint, or nothing was compared. Takes about 10 s a checkpoint.
@@ -102,7 +102,7 @@ def compare(pairs: list[tuple[Checkpoint, list[Record]]]) -> list[Difference]:
             with models.precision():
                 truth = model_pid(lvlm, task.removeprefix("sandbox/"), layers=layers)
             for record in mine:
-                atoms = truth[record.weights].atoms()
+                atoms = truth[record.law].atoms()
                 found += [
                     Difference(
                         record=record,
@@ -127,10 +127,10 @@ def print_onsets(found: list[Difference]) -> int:
             series[one.record.series].append(one)
     print(f"{'onset of synergy, last layer':34}{'logged':>8}{'true':>8}{'true, half way':>16}")
     late = 0
-    for (task, _, weights, _), own in sorted(series.items()):
+    for (task, variant), own in sorted(series.items()):
         logged = onset([one.record for one in own]).step
         true = onset([replace(one.record, synergy=one.true, standard_errors={}) for one in own]).step
-        print(f"{task + ' (' + weights + ')':34}{logged or '-':>8}{true or '-':>8}{half_way(own) or '-':>16}")
+        print(f"{task + ' (' + variant + ')':34}{logged or '-':>8}{true or '-':>8}{half_way(own) or '-':>16}")
         late += not within_one_probe(logged, true, [one.record.step for one in own])
     return late
 
@@ -157,18 +157,18 @@ def half_way(own: list[Difference]) -> int | None:
 
 
 def table(found: list[Difference], n_checkpoints: int) -> str:
-    """The largest difference per stage, task, weights and atom."""
+    """The largest difference per stage, task, law and atom."""
     largest: dict[tuple[str, str, str], dict[str, Difference]] = defaultdict(dict)
     for one in found:
-        row = largest[one.record.stage, one.record.task, one.record.weights]
+        row = largest[one.record.stage, one.record.task, one.record.law]
         if one.atom not in row or one.size > row[one.atom].size:
             row[one.atom] = one
     lines = [
         f"Largest difference from the truth over {n_checkpoints} checkpoints and all layers, bits",
-        f"{'stage':14}{'task':20}{'weights':10}" + "".join(f"{name:>9}" for name in ("R", "U1", "U2", "S")),
+        f"{'stage':14}{'task':20}{'law':10}" + "".join(f"{name:>9}" for name in ("R", "U1", "U2", "S")),
     ]
-    for (stage, task, weights), row in sorted(largest.items()):
-        lines.append(f"{stage:14}{task:20}{weights:10}" + "".join(f"{row[atom].size:9.4f}" for atom in ATOMS))
+    for (stage, task, law), row in sorted(largest.items()):
+        lines.append(f"{stage:14}{task:20}{law:10}" + "".join(f"{row[atom].size:9.4f}" for atom in ATOMS))
     if found:
         lines.append(f"largest of all: {described(max(found, key=lambda one: one.size))}")
     return "\n".join(lines)
@@ -176,7 +176,7 @@ def table(found: list[Difference], n_checkpoints: int) -> str:
 
 def described(one: Difference) -> str:
     record = one.record
-    where = f"{record.stage} step {record.stage_step}, {record.task} ({record.weights}), layer {record.layer}"
+    where = f"{record.stage} step {record.stage_step}, {record.task} ({record.law}), layer {record.layer}"
     return f"{where}: {one.atom} logged {one.logged:.4f}, true {one.true:.4f}"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from fusionscope.lvlm import LVLM
-from fusionscope.probe import probe
+from fusionscope.probe import ProbeSpec, probe
 from fusionscope.records import ATOMS, Journey
 from fusionscope.sandbox import model_pid
 from fusionscope.sandbox.tasks import VARIANTS
@@ -54,10 +54,10 @@ def final_model(run: Path) -> Path:
 
 def estimates(lvlm: LVLM, task: HeldOutTask, weights: str) -> dict[str, Atoms]:
     """What each design says of the last layer, in bits."""
-    crossed = probe(lvlm, task, weights=(weights,), layers="last")[0].pid
+    crossed = probe(lvlm, task, ProbeSpec(laws=(weights,), layers="last"))[0].pid
     return {
         "crossed": floats(crossed.atoms()),
-        "learned": floats(probe(lvlm, task, design="learned", layers="last")[0].pid.atoms()),
+        "learned": floats(probe(lvlm, task, ProbeSpec(design="learned", layers="last"))[0].pid.atoms()),
         "masked, 1 draw (the paper's)": masked(lvlm, task, draws=1),
         "masked, 6 draws": masked(lvlm, task, draws=6),
     }
@@ -65,9 +65,15 @@ def estimates(lvlm: LVLM, task: HeldOutTask, weights: str) -> dict[str, Atoms]:
 
 def masked(lvlm: LVLM, task: HeldOutTask, *, draws: int) -> Atoms:
     """The paper's design and arithmetic on the natural pairs, its unclipped atoms."""
-    settings = {"mask": "noise", "draws": draws, "fallback": 0.3}
-    found = probe(lvlm, task, design="masked", layers="last", estimator="faithful", standard_errors=False, **settings)
-    return floats(found[0].pid.atoms())
+    spec = ProbeSpec(
+        design="masked",
+        design_options={"mask": "noise", "draws": draws},
+        layers="last",
+        estimator="faithful",
+        fallback=0.3,
+        standard_errors=False,
+    )
+    return floats(probe(lvlm, task, spec)[0].pid.atoms())
 
 
 def floats(atoms: dict) -> Atoms:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
 from typing import Any, TypeVar
@@ -56,16 +57,26 @@ class Register:
         return called(f"{self.what} {name!r}", self.get(name), options)
 
     def _entries(self) -> dict[str, EntryPoint]:
-        entries: dict[str, EntryPoint] = {}
-        for entry in entry_points(group=self.group):
-            other = entries.setdefault(entry.name, entry)
-            if other.value != entry.value:
-                raise ConfigError(
-                    f"{self.what} {entry.name!r} is registered as {other.value} and as {entry.value}",
-                    "a name stands for one thing",
-                    "rename one of them, or uninstall the package that it comes from",
-                )
-        return entries
+        return entries_of(self.group)
+
+
+@cache
+def entries_of(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group by name; read once, since every installed package is looked into.
+
+    Raises:
+        ConfigError: Two packages registered one name.
+    """
+    entries: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        other = entries.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise ConfigError(
+                f"{entry.name!r} is registered in the group {group!r} as {other.value} and as {entry.value}",
+                "a name stands for one thing",
+                "rename one of them, or uninstall the package that it comes from",
+            )
+    return entries
 
 
 def called(what: str, function: Callable[..., T], options: Mapping[str, Any], *positional: Any) -> T:

@@ -9,19 +9,21 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from fusionscope.callbacks import PIDCallback, Schedule
 from fusionscope.errors import ConfigError, UnknownNameError
 from fusionscope.lvlm import FeatureCache
+from fusionscope.probe import Execution, ProbeSpec
 from fusionscope.records import RecordFile
 
 
 def test_a_feature_cache_can_be_given(fit, callback, task):
     cache = FeatureCache()
-    fit([callback(schedule=Schedule(every_n_steps=8), probe_settings={"feature_cache": cache})])
+    fit([callback(schedule=Schedule(every_n_steps=8), execution=Execution(feature_cache=cache))])
     assert cache.misses == 2 * len(task.images), "asked by the probes of steps 0 and 8"
 
 
-@pytest.mark.parametrize("settings", [{"max_pair": 3}, {"estimator": "exakt"}, {"layers": [1]}])
-def test_a_wrong_probe_setting_is_named_before_training(callback, settings):
-    with pytest.raises((UnknownNameError, ConfigError), match=str(next(iter(settings)))):
-        callback(probe_settings=settings)
+def test_what_a_task_cannot_be_probed_for_is_refused_before_training(callback):
+    with pytest.raises(ConfigError, match="estimator 'faithful'"):
+        callback(spec=ProbeSpec(estimator="faithful"))
+    with pytest.raises(UnknownNameError, match="law 'strata'"):
+        callback(spec=ProbeSpec(laws="strata"))
 
 
 def test_a_callback_that_served_one_run_serves_the_next(fit, callback, tmp_path, steps):
@@ -40,7 +42,7 @@ def test_checkpoints_that_no_callback_hears_of_are_an_error(fit, callback, tmp_p
 
 
 def test_states_are_found_again_whatever_objects_the_settings_hold(callback):
-    keys = {callback(probe_settings={"feature_cache": FeatureCache()}).state_key for _ in range(2)}
+    keys = {callback(execution=Execution(feature_cache=FeatureCache())).state_key for _ in range(2)}
     assert len(keys) == 1
 
 
@@ -62,14 +64,8 @@ def test_pictures_are_tried_once_a_run_and_not_at_every_probe(fit, task):
     images = Opened(list(task.images))
     settings = {"model": "net.vlm", "processor": fit.processor, "progress": False}
     schedule = Schedule(every_n_steps=4)
-    fit(
-        [
-            PIDCallback(
-                [replace(task, images=images)], schedule=schedule, probe_settings={"max_bad_images": 2}, **settings
-            )
-        ]
-    )
-    assert images.times == (1 + 3) * len(images), "once before training, and by three probes of a tower that learns"
+    fit([PIDCallback([replace(task, images=images)], schedule=schedule, spec=ProbeSpec(max_bad_images=2), **settings)])
+    assert images.times == (2 + 3) * len(images), "tried and hashed before, and by three probes of a tower that learns"
 
 
 def test_a_probe_that_failed_does_not_count_as_done(fit, callback, monkeypatch):

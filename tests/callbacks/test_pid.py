@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fusionscope.callbacks import PIDCallback, Schedule, ScheduledCheckpoint
 from fusionscope.errors import ConfigError, UnknownNameError
+from fusionscope.probe import ProbeSpec
 from fusionscope.records import ATOMS, Journey, RecordFile, Stage
 
 OFF = Schedule(every_n_steps=10**6, at_start=False, at_end=False)
@@ -90,7 +91,7 @@ def test_scalars_and_pictures_are_in_the_trainers_tensorboard(fit, callback, tmp
     logger = TensorBoardLogger(tmp_path, name="", version="tb")
     fit([callback(schedule=Schedule(every_n_steps=4))], logger=logger)
     events = EventAccumulator(str(tmp_path / "tb"), size_guidance={"scalars": 0, "images": 0}).Reload()
-    name = "sandbox.synergy.crossed.uniform.exact"
+    name = "sandbox.synergy.crossed"
     for atom in ATOMS:
         assert [event.step for event in events.Scalars(f"pid_{name}/{atom}")] == [0, 4, 8]
         assert len(events.Scalars(f"pid_layers_{name}/{atom}_layer_02")) == 3
@@ -118,17 +119,17 @@ def test_what_the_probes_cost_is_drawn_kept_and_said(fit, callback, tmp_path, ca
 def test_other_loggers_get_the_last_layer(fit, callback, tmp_path):
     logger = CSVLogger(tmp_path, name="", version="csv")
     fit([callback(schedule=Schedule(every_n_steps=4))], logger=logger)
-    assert "pid_sandbox.synergy.crossed.uniform.exact/synergy" in (tmp_path / "csv" / "metrics.csv").read_text()
+    assert "pid_sandbox.synergy.crossed/synergy" in (tmp_path / "csv" / "metrics.csv").read_text()
 
 
 def test_atoms_can_be_monitored(fit, callback):
     _, trainer = fit([callback(schedule=Schedule(every_n_steps=4))])
-    assert "pid_sandbox.synergy.crossed.uniform.exact/synergy" in trainer.callback_metrics
+    assert "pid_sandbox.synergy.crossed/synergy" in trainer.callback_metrics
 
 
 def test_a_layer_that_does_not_exist_stops_before_training(fit, callback):
-    with pytest.raises(UnknownNameError, match=r"layers \[0, 9\]"):
-        fit([callback(layers=[0, 9])])
+    with pytest.raises(UnknownNameError, match=r"layers \(0, 9\)"):
+        fit([callback(spec=ProbeSpec(layers=[0, 9]))])
 
 
 def test_an_unknown_task_stops_at_once():
@@ -146,6 +147,6 @@ def test_a_module_without_a_known_model_is_told_what_to_do(fit, task):
 
 
 def test_callbacks_of_different_settings_keep_states_apart(callback, task):
-    assert callback().state_key != callback(design="learned").state_key
+    assert callback().state_key != callback(spec=ProbeSpec(design="learned")).state_key
     assert callback().state_key == callback().state_key
     assert PIDCallback([replace(task, name="other")]).state_key != PIDCallback([task]).state_key

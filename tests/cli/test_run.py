@@ -27,7 +27,7 @@ def test_three_stages_go_through_one_directory_on_one_axis(recipe, tmp_path, fus
     places = dict.fromkeys((record.stage, record.step) for record in records)
     names = [stage.name for stage in journey.stages]
     assert list(places) == [(name, 6 * i + step) for i, name in enumerate(names) for step in (0, 3, 6)]
-    assert {(record.task, record.weights) for record in records} == {
+    assert {(record.task, record.law) for record in records} == {
         ("sandbox/synergy", "uniform"), ("sandbox/redundant", "uniform"), ("sandbox/redundant", "natural"),
     }  # fmt: skip
     assert all(record.converged for record in records)

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from fusionscope.cli import main
-from fusionscope.cli.probe import _command, layers_of, names_of, settings_of, share_of
+from fusionscope.cli.probe import _command, layers_of, names_of, share_of
 from fusionscope.errors import ConfigError
 from fusionscope.records import Record, RecordFile
+from fusionscope.tasks import settings_of
 
 
 def records() -> list[Record]:
     return [
         Record(
-            run="r", step=step, stage="s", stage_step=step, task="t", design="crossed", weights="uniform",
+            run="r", run_name="r", step=step, stage="s", stage_step=step, task="t",
+            variant="crossed", design="crossed", law="uniform",
             estimator="exact", layer=layer, n_layers=2, redundancy=0.0, unique_vision=0.0, unique_language=0.1,
             synergy=0.01 * step * layer, total=0.1 + 0.01 * step * layer, union_lower=0.0, union_upper=0.0,
             converged=True, n=4, n_images=2, n_questions=2, accuracy=0.5,
@@ -93,19 +95,38 @@ def test_words_of_the_command_line() -> None:
     assert layers_of("last") == "last"
     assert layers_of("0,16,-1") == (0, 16, -1)
     assert names_of("uniform, natural") == ("uniform", "natural")
-    assert settings_of(["images=96", "path=a=b"]) == {"images": 96, "path": "a=b"}
+    assert settings_of(["images=96", "path=a=b"], "--task-set") == {"images": 96, "path": "a=b"}
     assert share_of(None) == (0, 1)
     assert share_of("1/4") == (1, 4)
     with pytest.raises(ConfigError, match="--layers top"):
         layers_of("top")
     with pytest.raises(ConfigError, match="KEY=VALUE"):
-        settings_of(["images"])
+        settings_of(["images"], "--task-set")
 
 
 def test_workers_get_the_same_command() -> None:
     from fusionscope.cli import _parser
 
-    words = ["probe", "run", "--out", "o", "--task", "a", "--task", "b", "--task-set", "n=1", "--layers", "last"]
+    words = [
+        "probe",
+        "run",
+        "--out",
+        "o",
+        "--task",
+        "a",
+        "--task",
+        "b",
+        "--task-set",
+        "n=1",
+        "--layers",
+        "last",
+        "--law",
+        "uniform",
+        "--design",
+        "masked:draws=2",
+        "--set",
+        "seed=1",
+    ]
     options = _parser().parse_args([*words, "--devices", "cuda:0,cuda:1"])
     assert isinstance(options, argparse.Namespace)
     again = _parser().parse_args([*_command(options), "--device", "cuda:1", "--share", "1/2"])
@@ -115,7 +136,8 @@ def test_workers_get_the_same_command() -> None:
         "task",
         "task_set",
         "design",
-        "weights",
+        "law",
+        "set",
         "layers",
         "estimator",
         "dtype",

@@ -39,4 +39,4 @@ def task():
 @pytest.fixture(scope="session")
 def answers_of():
     """Posteriors at all layers."""
-    return lambda lvlm, task, **settings: posteriors(lvlm, task, **settings).crossed
+    return lambda lvlm, task, *args, **settings: posteriors(lvlm, task, *args, **settings).conditionals

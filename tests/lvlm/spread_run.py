@@ -56,10 +56,10 @@ def spread(lvlm, part):
 def compare(kind, part):
     lvlm, task = LVLM.wrap(*tiny.build(kind)), noise_task(n_images=2, candidates=("yes", "no"))
     lvlm.model.set_attn_implementation("eager")  # fused kernels are chosen by device: none knows a pretended one
-    expected = posteriors(lvlm, task).crossed
+    expected = posteriors(lvlm, task).conditionals
     with FarDevice():
         spread(lvlm, part)
-        return float((posteriors(lvlm, task).crossed.cpu() - expected).abs().max())
+        return float((posteriors(lvlm, task).conditionals.cpu() - expected).abs().max())
 
 
 if __name__ == "__main__":

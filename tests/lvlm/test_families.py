@@ -8,7 +8,7 @@ import torch
 
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, ComposedProcessor, FeatureCache, known_model_types, load_processor, tiny
-from fusionscope.probe import posteriors, probe
+from fusionscope.probe import Execution, ProbeSpec, posteriors, probe
 from fusionscope.probe.engine.runner import expanded
 
 ANSWERS = ("yes", "no")
@@ -60,13 +60,13 @@ def test_the_last_layer_is_the_models_own_answer(family, task):
             with torch.no_grad():
                 logits = lvlm.model(**own_inputs(lvlm, family.name, image, question.text)).logits[0, -1]
             wanted = logits[tokens].double().softmax(-1)
-            torch.testing.assert_close(family.found.crossed[-1, a, b], wanted, atol=1e-5, rtol=0)
+            torch.testing.assert_close(family.found.conditionals[-1, a, b], wanted, atol=1e-5, rtol=0)
             mass = logits.double().softmax(-1)[tokens].sum()
             torch.testing.assert_close(family.found.mass[-1, a, b], mass, atol=1e-5, rtol=0)
 
 
 def test_it_sees_the_image(family):
-    p = family.found.crossed[-1]
+    p = family.found.conditionals[-1]
     assert (p[0] - p[2]).abs().max() > 1e-4, "same size, other pixels"
     assert (p[:, 0] - p[:, 1]).abs().max() > 1e-4
 
@@ -80,17 +80,17 @@ def test_it_sees_the_image(family):
 def test_how_it_is_run_changes_nothing(family, task, settings):
     if "feature_cache" in settings:
         settings = {"feature_cache": FeatureCache()}
-        posteriors(family.lvlm, task, **settings)
-    other = posteriors(family.lvlm, task, **settings)
-    torch.testing.assert_close(other.crossed, family.found.crossed, atol=1e-5, rtol=0)
+        posteriors(family.lvlm, task, execution=Execution(**settings))
+    other = posteriors(family.lvlm, task, execution=Execution(**settings))
+    torch.testing.assert_close(other.conditionals, family.found.conditionals, atol=1e-5, rtol=0)
     torch.testing.assert_close(other.mass, family.found.mass, atol=1e-5, rtol=0)
     if "feature_cache" in settings:
         assert settings["feature_cache"].hits == 3
 
 
 def test_whole_candidates_agree_with_single_tokens(family, task):
-    other = posteriors(family.lvlm, task, scoring="sequence", layers="last")
-    torch.testing.assert_close(other.crossed[0], family.found.crossed[-1], atol=1e-5, rtol=0)
+    other = posteriors(family.lvlm, task, ProbeSpec(scoring="sequence", layers="last"))
+    torch.testing.assert_close(other.conditionals[0], family.found.conditionals[-1], atol=1e-5, rtol=0)
 
 
 def test_the_model_is_left_as_found(family, task):
@@ -101,7 +101,7 @@ def test_the_model_is_left_as_found(family, task):
         getattr(model.model, "rope_deltas", None) if hasattr(model, "model") else None,
         torch.get_rng_state(),
     )
-    results = probe(family.lvlm, task, layers="last", standard_errors=False)
+    results = probe(family.lvlm, task, ProbeSpec(layers="last", standard_errors=False))
     assert results[0].pid.converged
     assert all(torch.equal(value, before[0][name]) for name, value in model.state_dict().items())
     assert [
@@ -116,10 +116,10 @@ def test_the_model_is_left_as_found(family, task):
 def test_masking_works_or_says_why_not(family, task, mask):
     if family.name == "instructblip" and mask == "noise":
         with pytest.raises(InputError, match=r"depend on the question"):
-            posteriors(family.lvlm, task, design="masked", mask=mask, layers="last")
+            posteriors(family.lvlm, task, ProbeSpec(design="masked", layers="last", design_options={"mask": mask}))
         return
-    found = posteriors(family.lvlm, task, design="masked", mask=mask, layers="last")
-    torch.testing.assert_close(found.joint[0], family.found.crossed[-1].flatten(0, 1), atol=1e-5, rtol=0)
+    found = posteriors(family.lvlm, task, ProbeSpec(design="masked", layers="last", design_options={"mask": mask}))
+    torch.testing.assert_close(found.joint[0], family.found.conditionals[-1].flatten(0, 1), atol=1e-5, rtol=0)
     assert (found.joint - found.language).abs().max() > 1e-4
     if mask == "remove":
         assert (found.language[0, 0] - found.language[0, 2]).abs().max() < 1e-6, "no image left"
@@ -128,8 +128,8 @@ def test_masking_works_or_says_why_not(family, task, mask):
 def test_a_saved_model_loads_and_answers_the_same(family, task, tmp_path):
     family.lvlm.model.save_pretrained(tmp_path)
     family.lvlm.processor.save_pretrained(tmp_path)
-    again = posteriors(LVLM.from_pretrained(str(tmp_path)), task, layers="last")
-    torch.testing.assert_close(again.crossed[0], family.found.crossed[-1], atol=1e-5, rtol=0)
+    again = posteriors(LVLM.from_pretrained(str(tmp_path)), task, ProbeSpec(layers="last"))
+    torch.testing.assert_close(again.conditionals[0], family.found.conditionals[-1], atol=1e-5, rtol=0)
 
 
 def test_a_processor_whose_video_part_needs_torchvision_is_composed(task, tmp_path):
@@ -147,7 +147,10 @@ def test_a_processor_whose_video_part_needs_torchvision_is_composed(task, tmp_pa
     again = LVLM.from_pretrained(str(tmp_path))
     assert again.tokenizer.chat_template == lvlm.tokenizer.chat_template
     torch.testing.assert_close(
-        posteriors(again, task, layers="last").crossed, posteriors(lvlm, task, layers="last").crossed, atol=1e-5, rtol=0
+        posteriors(again, task, ProbeSpec(layers="last")).conditionals,
+        posteriors(lvlm, task, ProbeSpec(layers="last")).conditionals,
+        atol=1e-5,
+        rtol=0,
     )
     with pytest.raises(InputError, match=r"does not load[\s\S]*in parts[\s\S]*pass processor="):
         load_processor(str(tmp_path / "nothing"))

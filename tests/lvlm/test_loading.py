@@ -7,6 +7,7 @@ from PIL import Image
 
 from fusionscope.lvlm import LVLM, ComposedProcessor, load_processor, tiny
 from fusionscope.lvlm.tiny import families
+from fusionscope.probe import Execution
 
 
 def test_internvl_cuts_tiles_as_its_processor_asks(tmp_path):
@@ -60,8 +61,10 @@ def test_a_window_that_mistral_tells_by_itself_counts(task, answers_of):
     )  # fmt: skip
     torch.manual_seed(0)
     lvlm = LVLM.wrap(type(kind)(config).eval(), processor)
-    alone = answers_of(lvlm, task, share_prefix=False, batch_size=1)
+    alone = answers_of(lvlm, task, execution=Execution(share_prefix=False, batch_size=1))
     for side in ("left", "right"):
-        torch.testing.assert_close(answers_of(lvlm, task, padding_side=side), alone, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            answers_of(lvlm, task, execution=Execution(padding_side=side)), alone, atol=1e-5, rtol=0
+        )
     config.text_config.sliding_window = None
     assert not lvlm.adapter.slides

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fusionscope import pid
 from fusionscope.lvlm import LVLM, tiny
-from fusionscope.probe import probe
+from fusionscope.pid.estimators.exact import ExactEstimator
+from fusionscope.probe import ProbeSpec, probe
 from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -59,31 +59,25 @@ def moved(model, device):
 @contextlib.contextmanager
 def watched(devices):
     """Notes where posteriors lie that are decomposed."""
-    names = ("pid_crossed", "pid_from_posteriors")
-    own = {name: getattr(pid, name) for name in names}
+    decompose = ExactEstimator.decompose
 
-    def noting(decompose):
-        def noted(*args, **kwargs):
-            devices.add(args[0].device.type)
-            return decompose(*args, **kwargs)
+    def noted(self, sample, **kwargs):
+        devices.add(next(value for value in vars(sample).values() if isinstance(value, torch.Tensor)).device.type)
+        return decompose(self, sample, **kwargs)
 
-        return noted
-
-    for name, decompose in own.items():
-        setattr(pid, name, noting(decompose))
+    ExactEstimator.decompose = noted
     yield
-    for name, decompose in own.items():
-        setattr(pid, name, decompose)
+    ExactEstimator.decompose = decompose
 
 
 def compare(kind, design, device):
     lvlm, task = LVLM.wrap(*tiny.build(kind)), noise_task()
     lvlm.model.set_attn_implementation("eager")  # fused kernels are chosen by device: none knows a pretended one
-    expected = probe(lvlm, task, design=design)
+    expected = probe(lvlm, task, ProbeSpec(design=design))
     devices = set()
     with FarDevice() if device == "far" else contextlib.nullcontext(), watched(devices):
         moved(lvlm.model, device)
-        found = probe(lvlm, task, design=design)
+        found = probe(lvlm, task, ProbeSpec(design=design))
     off = {"atoms": 0.0, "accuracy": 0.0}
     for one, other in zip(expected, found, strict=True):
         differences = [abs(float(bits - other.pid.atoms()[name])) for name, bits in one.pid.atoms().items()]

@@ -7,7 +7,7 @@ import torch
 
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lvlm import LVLM, FeatureCache, tiny
-from fusionscope.probe import posteriors, probe
+from fusionscope.probe import Execution, ProbeSpec, posteriors, probe
 
 
 def brute_force(lvlm, task, candidates):
@@ -33,7 +33,7 @@ def test_crossed_is_brute_force(llava, grid):
     task, found = grid
     tokens = [llava.tokenizer.convert_tokens_to_ids(f"Ġ{letter}") for letter in "ABC"]
     wanted = brute_force(llava, task, tokens)
-    torch.testing.assert_close(found.crossed[-1], wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.conditionals[-1], wanted, atol=1e-5, rtol=0)
     assert (wanted[0] - wanted[1]).abs().max() > 1e-3
     assert (wanted[:, 0] - wanted[:, 1]).abs().max() > 1e-3
 
@@ -48,15 +48,15 @@ def test_how_it_is_run_changes_nothing(llava, grid, settings):
     task, found = grid
     if "feature_cache" in settings:
         settings = {"feature_cache": FeatureCache()}
-        posteriors(llava, task, **settings)
-    other = posteriors(llava, task, **settings)
-    torch.testing.assert_close(other.crossed, found.crossed, atol=1e-5, rtol=0)
+        posteriors(llava, task, execution=Execution(**settings))
+    other = posteriors(llava, task, execution=Execution(**settings))
+    torch.testing.assert_close(other.conditionals, found.conditionals, atol=1e-5, rtol=0)
     torch.testing.assert_close(other.mass, found.mass, atol=1e-5, rtol=0)
 
 
 def test_the_prefix_is_run_once_per_image(llava, grid):
     task, found = grid
-    without = posteriors(llava, task, share_prefix=False)
+    without = posteriors(llava, task, execution=Execution(share_prefix=False))
     lengths = [len(llava.prompt(q.text, q.candidates).ids) + 15 for q in task.questions]
     assert without.tokens == len(task.images) * sum(lengths)
     assert found.tokens < without.tokens - len(task.images) * 16 * (len(lengths) - 1)
@@ -65,7 +65,7 @@ def test_the_prefix_is_run_once_per_image(llava, grid):
 def test_whole_candidates_are_scored_by_their_mean_log_probability(llava, make_task):
     candidates = ("red", "a dark green", "no")
     task = make_task(n_images=3, n_questions=2, candidates=candidates)
-    found = posteriors(llava, task, layers="last")
+    found = posteriors(llava, task, ProbeSpec(layers="last"))
     for b, question in enumerate(task.questions):
         prompt = llava.prompt(question.text, candidates)
         text = llava.adapter.chat.render(question.text)
@@ -76,23 +76,28 @@ def test_whole_candidates_are_scored_by_their_mean_log_probability(llava, make_t
             with torch.no_grad():
                 logprob = llava.model(**inputs).logits[0].log_softmax(-1)[-len(tail) - 1 : -1]
             scores.append(logprob[range(len(tail)), list(tail)].double().mean())
-        torch.testing.assert_close(found.crossed[0, 1, b], torch.stack(scores).softmax(-1), atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.conditionals[0, 1, b], torch.stack(scores).softmax(-1), atol=1e-5, rtol=0)
     with pytest.raises(InputError, match=r"candidate of \d+ tokens[\s\S]*scoring='sequence'"):
-        posteriors(llava, task, scoring="single")
+        posteriors(llava, task, ProbeSpec(scoring="single"))
     letters = make_task(n_images=3, n_questions=2, candidates=("A", "B"))
     torch.testing.assert_close(
-        posteriors(llava, letters, scoring="sequence").crossed, posteriors(llava, letters).crossed, atol=1e-5, rtol=0
+        posteriors(llava, letters, ProbeSpec(scoring="sequence")).conditionals,
+        posteriors(llava, letters).conditionals,
+        atol=1e-5,
+        rtol=0,
     )
 
 
 def test_layers_are_chosen_and_checked(llava, grid):
     task, found = grid
-    some = posteriors(llava, task, layers=[1, -1])
+    some = posteriors(llava, task, ProbeSpec(layers=[1, -1]))
     assert some.layers == (1, 3)
-    torch.testing.assert_close(some.crossed, found.crossed[[1, 3]])
-    assert (found.crossed[0] - found.crossed[0, 0, 0]).abs().max() < 1e-9, "no context in the input embeddings"
-    with pytest.raises(UnknownNameError, match=r"layers 12"):
-        probe(llava, task, layers=12)
+    torch.testing.assert_close(some.conditionals, found.conditionals[[1, 3]])
+    assert (found.conditionals[0] - found.conditionals[0, 0, 0]).abs().max() < 1e-9, (
+        "no context in the input embeddings"
+    )
+    with pytest.raises(UnknownNameError, match=r"layers \(12,\)"):
+        probe(llava, task, ProbeSpec(layers=12))
 
 
 def test_out_of_memory_halves_the_batch(llava, grid, monkeypatch):
@@ -106,8 +111,8 @@ def test_out_of_memory_halves_the_batch(llava, grid, monkeypatch):
         return original(self, embeds, batch)
 
     monkeypatch.setattr(type(llava.adapter), "run", run)
-    other = posteriors(llava, task, batch_size=12)
-    torch.testing.assert_close(other.crossed, found.crossed, atol=1e-5, rtol=0)
+    other = posteriors(llava, task, execution=Execution(batch_size=12))
+    torch.testing.assert_close(other.conditionals, found.conditionals, atol=1e-5, rtol=0)
     assert other.batch_rows == 3
     assert max(rows) == 12
     monkeypatch.setattr(type(llava.adapter), "run", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
@@ -117,7 +122,9 @@ def test_out_of_memory_halves_the_batch(llava, grid, monkeypatch):
 
 def test_progress_and_cost_are_told(llava, make_task):
     task, told = make_task(), []
-    found = posteriors(llava, task, batch_size=3, progress=lambda done, total: told.append((done, total)))
+    found = posteriors(
+        llava, task, execution=Execution(batch_size=3, progress=lambda done, total: told.append((done, total)))
+    )
     assert told == [(3, 15), (6, 15), (9, 15), (12, 15), (15, 15)]
     assert found.seconds > 0
 
@@ -127,11 +134,11 @@ def test_results_per_weights_and_layer(llava, make_task):
     task = make_task(
         n_images=3, pair_weights={"uniform": torch.full((3, 3), 1 / 9, dtype=torch.float64), "natural": natural}
     )
-    results = probe(llava, task, weights=("uniform", "natural"), layers=[0, 3])
-    assert [(r.weights, r.layer, r.n) for r in results] == [
+    results = probe(llava, task, ProbeSpec(laws=("uniform", "natural"), layers=[0, 3]))
+    assert [(r.law, r.layer, r.n) for r in results] == [
         ("uniform", 0, 9), ("uniform", 3, 9), ("natural", 0, 3), ("natural", 3, 3)
     ]  # fmt: skip
-    found = posteriors(llava, task, layers=3).crossed[0]
+    found = posteriors(llava, task, ProbeSpec(layers=3)).conditionals[0]
     assert results[1].accuracy == pytest.approx((found.argmax(-1) == task.truth).double().mean())
     assert results[1].accuracy_without_image == pytest.approx(
         (found.mean(0).argmax(-1).expand(3, 3) == task.truth).double().mean()
@@ -141,12 +148,12 @@ def test_results_per_weights_and_layer(llava, make_task):
         assert abs(result.diagnostics["sum_rule_residual"]) < 1e-9
         assert 0 <= result.diagnostics["option_mass"] <= 1
         assert result.pid.synergy.shape == ()
-    with pytest.raises(UnknownNameError, match=r"weights 'natural'[\s\S]*it has uniform"):
-        probe(llava, make_task(), weights=("natural",))
+    with pytest.raises(UnknownNameError, match=r"law 'natural'[\s\S]*it has uniform"):
+        probe(llava, make_task(), ProbeSpec(laws=("natural",)))
     with pytest.raises(InputError, match="design='learned'"):
-        probe(llava, make_task(crossable=False), design="crossed")
+        probe(llava, make_task(crossable=False), ProbeSpec(design="crossed"))
     with pytest.raises(UnknownNameError, match="design 'guess'"):
-        probe(llava, make_task(), design="guess")
+        probe(llava, make_task(), ProbeSpec(design="guess"))
 
 
 def train(model, lvlm=None, task=None, steps=3):
@@ -162,7 +169,7 @@ def train(model, lvlm=None, task=None, steps=3):
         ids = torch.randint(10, 100, (2, 9))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             if lvlm is not None:
-                probe(lvlm, task, standard_errors=False)
+                probe(lvlm, task, ProbeSpec(standard_errors=False))
             words = dropout(model.get_input_embeddings()(ids))
             loss = model(inputs_embeds=words, labels=ids).loss
         loss.backward()
@@ -209,10 +216,10 @@ def test_peft_around_the_whole_model(llava, make_task):
     wrapped = get_peft_model(
         copy.deepcopy(llava.model), LoraConfig(r=2, target_modules=r".*language_model.*q_proj", init_lora_weights=False)
     )
-    found = posteriors(LVLM.wrap(wrapped, llava.processor), task).crossed
+    found = posteriors(LVLM.wrap(wrapped, llava.processor), task).conditionals
     with wrapped.disable_adapter():
-        same = posteriors(LVLM.wrap(wrapped, llava.processor), task).crossed
-    plain = posteriors(llava, task).crossed
+        same = posteriors(LVLM.wrap(wrapped, llava.processor), task).conditionals
+    plain = posteriors(llava, task).conditionals
     torch.testing.assert_close(same, plain)
     assert (found - plain).abs().max() > 1e-3
 
@@ -220,7 +227,7 @@ def test_peft_around_the_whole_model(llava, make_task):
 def test_candidates_that_begin_alike_are_read_after_the_prompt(llava, make_task):
     """Rows of a single question share more than the prompt; the place where their first token is told must be run."""
     task = make_task(n_questions=1, candidates=("the red one", "the blue one"))
-    apart = posteriors(llava, task, scoring="sequence", share_prefix=False)
-    found = posteriors(llava, task, scoring="sequence")
-    torch.testing.assert_close(found.crossed, apart.crossed, atol=1e-5, rtol=0)
+    apart = posteriors(llava, task, ProbeSpec(scoring="sequence"), execution=Execution(share_prefix=False))
+    found = posteriors(llava, task, ProbeSpec(scoring="sequence"))
+    torch.testing.assert_close(found.conditionals, apart.conditionals, atol=1e-5, rtol=0)
     assert found.tokens < apart.tokens

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fusionscope import pid
+from fusionscope.pid.estimators.exact import ExactEstimator
 from fusionscope.probe import probe
 
 CASES = ("llava:crossed", "llava:learned", "llava:masked", "qwen2_5_vl:crossed", "mllama:crossed", "gemma3:crossed")
@@ -33,15 +33,15 @@ def test_models_are_probed_and_posteriors_decomposed_where_the_model_is(device):
 def test_where_the_device_has_no_room_the_cpu_decomposes_and_says_so(llava, make_task, monkeypatch):
     task = make_task()
     expected = probe(llava, task)
-    decompose, calls = pid.pid_crossed, []
+    decompose, calls = ExactEstimator.decompose, []
 
-    def crowded(*args, **kwargs):
-        calls.append(args[0].device)
+    def crowded(self, sample, **kwargs):
+        calls.append(sample.conditionals.device)
         if len(calls) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return decompose(*args, **kwargs)
+        return decompose(self, sample, **kwargs)
 
-    monkeypatch.setattr(pid, "pid_crossed", crowded)
+    monkeypatch.setattr(ExactEstimator, "decompose", crowded)
     with pytest.warns(RuntimeWarning, match=r"no room left to decompose posteriors of shape \(\d+, 5, 3, 2\)"):
         found = probe(llava, task)
     assert len(calls) == 2

@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 from fusionscope.lvlm import LVLM, FeatureCache, tiny
-from fusionscope.probe import posteriors
+from fusionscope.probe import Execution, posteriors
 import numpy as np
 from PIL import Image
 
@@ -28,7 +28,7 @@ task = HeldOutTask(
 )
 model, processor = tiny.build("llava")
 lvlm = LVLM.wrap(model, processor)
-alone = posteriors(lvlm, task).crossed
+alone = posteriors(lvlm, task).conditionals
 mesh = init_device_mesh("cpu", (2,))
 for layer in model.model.language_model.layers:
     fully_shard(layer, mesh=mesh)
@@ -41,13 +41,13 @@ fully_shard(model.model.language_model, mesh=mesh)  # its own forward pass leave
 fully_shard(model, mesh=mesh)
 cache = FeatureCache()
 for _ in range(2):
-    sharded = posteriors(lvlm, task, feature_cache=cache).crossed
+    sharded = posteriors(lvlm, task, execution=Execution(feature_cache=cache)).conditionals
     torch.testing.assert_close(sharded, alone, atol=1e-5, rtol=0)
 assert cache.hits == 3, cache.hits
 with torch.no_grad():
     if int(sys.argv[2]) == 0:
         next(eyes[0].parameters()).to_local().view(-1)[:1].add_(1.0)
-posteriors(lvlm, task, feature_cache=cache)
+posteriors(lvlm, task, execution=Execution(feature_cache=cache))
 assert cache.hits == 3, "both ranks notice a change in the part of one"
 inputs = processor(images=pictures[0], text=lvlm.adapter.chat.render("Is it?"), return_tensors="pt")
 model(**inputs).logits.sum().backward()

@@ -5,7 +5,7 @@ import torch
 
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.pid import pid_from_posteriors
-from fusionscope.probe import posteriors, probe
+from fusionscope.probe import ProbeSpec, posteriors, probe
 from fusionscope.probe.designs.classifier import cross_fit
 
 
@@ -54,26 +54,24 @@ def test_tasks_that_cannot_be_crossed_are_learned(llava, make_task):
     assert found.design == "learned"
     assert found.joint.shape == found.vision.shape == found.language.shape == (4, 24, 2)
     torch.testing.assert_close(
-        found.joint, posteriors(llava, make_task(n_images=8)).crossed.flatten(1, 2), atol=1e-5, rtol=0
+        found.joint, posteriors(llava, make_task(n_images=8)).conditionals.flatten(1, 2), atol=1e-5, rtol=0
     )
-    results = probe(llava, task, layers="last")
-    assert [(r.weights, r.design, r.n, r.n_images, r.n_questions) for r in results] == [
-        ("natural", "learned", 24, 8, 3)
-    ]
+    results = probe(llava, task, ProbeSpec(layers="last"))
+    assert [(r.law, r.design, r.n, r.n_images, r.n_questions) for r in results] == [("natural", "learned", 24, 8, 3)]
     assert 0 <= results[0].diagnostics["marginal_mismatch"] < 0.1
     right = (found.joint[-1].argmax(-1) == task.pair_answers).double().mean()
     assert results[0].accuracy == pytest.approx(float(right))
     with pytest.raises(UnknownNameError, match="estimator 'guess'"):
-        probe(llava, task, estimator="guess")
+        probe(llava, task, ProbeSpec(estimator="guess"))
 
 
 def test_the_papers_design_end_to_end(llava, make_task):
-    result = probe(llava, make_task(), design="masked", estimator="faithful", layers="last", fallback=0.3)[0]
-    assert (result.design, result.estimator, result.weights) == ("masked", "faithful", "natural")
+    result = probe(llava, make_task(), ProbeSpec(design="masked", estimator="faithful", layers="last", fallback=0.3))[0]
+    assert (result.design, result.estimator, result.law) == ("masked", "faithful", "natural")
     assert abs(result.diagnostics["sum_rule_residual"]) < 1e-6
     assert result.diagnostics["draws"] == 1
 
 
 def test_one_image_alone_is_an_error_and_not_an_absence_of_information(llava, make_task):
     with pytest.raises(InputError, match="3 pairs of one image"):
-        probe(llava, make_task(n_images=1), design="learned")
+        probe(llava, make_task(n_images=1), ProbeSpec(design="learned"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionscope.errors import InputError, UnknownNameError
-from fusionscope.probe import posteriors
+from fusionscope.probe import Execution, ProbeSpec, posteriors
 from fusionscope.probe.designs.noise import moments
 from fusionscope.tasks import Question
 
@@ -47,7 +47,7 @@ def answer(llava, embeds):
 
 
 def test_mean_is_the_mean_embedding(llava, task, parts):
-    found = posteriors(llava, task, design="masked", mask="mean", layers="last")
+    found = posteriors(llava, task, ProbeSpec(design="masked", layers="last", design_options={"mask": "mean"}))
     images = moments(parts(a, 0)[1][parts(a, 0)[2]] for a in range(3))
     words = moments(parts(0, b)[1][~parts(0, b)[2]] for b in range(2))
     for n, (a, b) in enumerate(task.pairs.tolist()):
@@ -63,8 +63,10 @@ def test_mean_is_the_mean_embedding(llava, task, parts):
 
 
 def test_removal_is_a_conversation_without_it(llava, task, parts):
-    found = posteriors(llava, task, design="masked", mask="remove", layers="last")
-    kept = posteriors(llava, task, design="masked", mask="remove", keep_options=True, layers="last")
+    found = posteriors(llava, task, ProbeSpec(design="masked", layers="last", design_options={"mask": "remove"}))
+    kept = posteriors(
+        llava, task, ProbeSpec(design="masked", layers="last", design_options={"mask": "remove", "keep_options": True})
+    )
     for n, (a, b) in enumerate(task.pairs.tolist()):
         _, embeds, here = parts(a, b)
         torch.testing.assert_close(found.language[0, n], answer(llava, embeds[~here]), atol=1e-5, rtol=0)
@@ -75,10 +77,10 @@ def test_removal_is_a_conversation_without_it(llava, task, parts):
 @pytest.mark.parametrize("mask", ["noise", "other"])
 def test_draws_depend_on_the_seed_alone(llava, task, mask):
     state = torch.get_rng_state()
-    settings = {"design": "masked", "mask": mask, "draws": 2}
-    first = posteriors(llava, task, **settings)
-    again = posteriors(llava, task, batch_size=2, **settings)
-    other = posteriors(llava, task, seed=1, **settings)
+    settings = {"design": "masked", "design_options": {"mask": mask, "draws": 2}}
+    first = posteriors(llava, task, ProbeSpec(**settings))
+    again = posteriors(llava, task, ProbeSpec(**settings), execution=Execution(batch_size=2))
+    other = posteriors(llava, task, ProbeSpec(**settings, seed=1))
     for name in ("joint", "vision", "language"):
         torch.testing.assert_close(getattr(first, name), getattr(again, name), atol=1e-5, rtol=0)
     torch.testing.assert_close(first.joint, other.joint)
@@ -99,26 +101,28 @@ def test_noise_has_the_embeddings_moments():
 
 
 def test_options_can_be_kept_while_the_question_is_noise(llava, task):
-    whole = posteriors(llava, task, design="masked", layers="last")
-    kept = posteriors(llava, task, design="masked", layers="last", keep_options=True)
+    whole = posteriors(llava, task, ProbeSpec(design="masked", layers="last"))
+    kept = posteriors(llava, task, ProbeSpec(design="masked", layers="last", design_options={"keep_options": True}))
     assert (whole.vision - kept.vision).abs().max() > 1e-4
     torch.testing.assert_close(whole.language, kept.language)
     bare = [Question(text="Which?", candidates=LETTERS)] * 2
     with pytest.raises(InputError, match=r"keep_options=True[\s\S]*Question.blanked"):
-        posteriors(llava, replace(task, questions=bare), design="masked", keep_options=True)
+        posteriors(
+            llava, replace(task, questions=bare), ProbeSpec(design="masked", design_options={"keep_options": True})
+        )
     with pytest.raises(UnknownNameError, match="mask 'fog'"):
-        posteriors(llava, task, design="masked", mask="fog")
+        posteriors(llava, task, ProbeSpec(design="masked", design_options={"mask": "fog"}))
 
 
 def test_masking_never_happens_unasked(llava, make_task):
-    assert posteriors(llava, make_task(n_images=2, crossable=False), layers="last").design == "learned"
-    assert posteriors(llava, make_task(n_images=2), layers="last").design == "crossed"
+    assert posteriors(llava, make_task(n_images=2, crossable=False), ProbeSpec(layers="last")).design == "learned"
+    assert posteriors(llava, make_task(n_images=2), ProbeSpec(layers="last")).design == "crossed"
 
 
 def test_pairs_are_limited_by_the_seed(llava, task):
-    one = posteriors(llava, task, design="masked", max_pairs=4, layers="last")
+    one = posteriors(llava, task, ProbeSpec(design="masked", max_pairs=4, layers="last"))
     assert one.joint.shape == (1, 4, 3)
-    whole = posteriors(llava, task, design="masked", layers="last")
+    whole = posteriors(llava, task, ProbeSpec(design="masked", layers="last"))
     rows = [task.pairs.tolist().index(pair) for pair in one.pairs.tolist()]
     torch.testing.assert_close(one.joint, whole.joint[:, rows], atol=1e-5, rtol=0)
 
@@ -130,10 +134,10 @@ def test_the_noises_statistics_are_computed_once_for_the_same_weights(llava, tas
     counted = []
     monkeypatch.setattr(masked, "moments", lambda embeddings: counted.append(1) or moments(embeddings))
     cache = FeatureCache()
-    settings = {"design": "masked", "mask": "noise", "layers": "last"}
-    bare = posteriors(llava, task, **settings)
+    spec = ProbeSpec(design="masked", layers="last")
+    bare = posteriors(llava, task, spec)
     first = len(counted)
-    found = [posteriors(llava, task, feature_cache=cache, **settings) for _ in range(2)]
+    found = [posteriors(llava, task, spec, execution=Execution(feature_cache=cache)) for _ in range(2)]
     assert len(counted) == 2 * first
     for one in found:
         torch.testing.assert_close(one.vision, bare.vision)
@@ -142,6 +146,6 @@ def test_the_noises_statistics_are_computed_once_for_the_same_weights(llava, tas
     before = weight.detach().clone()
     with torch.no_grad():
         weight.add_(1.0)
-        posteriors(llava, task, feature_cache=cache, **settings)
+        posteriors(llava, task, spec, execution=Execution(feature_cache=cache))
         weight.copy_(before)
     assert len(counted) == 3 * first

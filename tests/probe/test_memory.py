@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fusionscope.lvlm import LVLM, tiny
-from fusionscope.probe import posteriors
+from fusionscope.probe import Execution, posteriors
 from fusionscope.probe.engine.memory import HEAD_ELEMENTS, row_bytes
 
 
@@ -50,7 +50,7 @@ def test_the_peak_stays_under_the_formula(make_task, name, rows):
     task = make_task(n_images=6, n_questions=4)
     posteriors(lvlm, task)
     with Alive(lvlm.model) as alive:
-        posteriors(lvlm, task, batch_size=rows)
+        posteriors(lvlm, task, execution=Execution(batch_size=rows))
     longest = max(len(lvlm.prompt(q.text, q.candidates).ids) for q in task.questions) + 16
     vocabulary = lvlm.adapter.text_config.vocab_size
     head = min(HEAD_ELEMENTS, max(rows, len(task.questions)) * vocabulary) * 12
@@ -81,7 +81,7 @@ def test_nothing_is_kept_afterwards(make_task):
 
 def test_images_too_are_looked_at_in_smaller_batches_when_memory_runs_out(make_task, monkeypatch):
     lvlm, task, sizes = LVLM.wrap(*tiny.build("llava")), make_task(n_images=9), []
-    expected = posteriors(lvlm, task).crossed
+    expected = posteriors(lvlm, task).conditionals
     look = type(lvlm.adapter).look
 
     def crowded(self, pixels):
@@ -91,5 +91,5 @@ def test_images_too_are_looked_at_in_smaller_batches_when_memory_runs_out(make_t
         return look(self, pixels)
 
     monkeypatch.setattr(type(lvlm.adapter), "look", crowded)
-    torch.testing.assert_close(posteriors(lvlm, task).crossed, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(posteriors(lvlm, task).conditionals, expected, atol=1e-5, rtol=0)
     assert sizes == [9, 9, 8, 4, 4, 1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fusionscope.errors import InputError
-from fusionscope.probe import posteriors, probe
+from fusionscope.probe import ProbeSpec, posteriors, probe
 from fusionscope.probe.experimental.open_ended import normalised, open_ended
 
 
@@ -22,9 +22,9 @@ def test_the_models_own_answers_become_candidates(llava, make_task):
     assert len(set(found.answers)) == len(found.answers)
     assert open_ended(llava, task, **settings).answers == found.answers
     assert open_ended(llava, task, seed=1, **settings).answers != found.answers
-    p = posteriors(llava, found, layers="last")
-    assert p.crossed.shape == (1, 5, 3, len(found.answers))
-    result = probe(llava, found, layers="last")[0]
+    p = posteriors(llava, found, ProbeSpec(layers="last"))
+    assert p.conditionals.shape == (1, 5, 3, len(found.answers))
+    result = probe(llava, found, ProbeSpec(layers="last"))[0]
     assert result.accuracy != result.accuracy, "no right answer is known"
     assert result.pid.converged
 

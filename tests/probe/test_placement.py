@@ -1,4 +1,4 @@
-"""What is decomposed: in float64 whatever the trainer's precision, without layers that are not numbers."""
+"""What is decomposed: in float64 whatever the trainer's precision, without layers that are not finite."""
 
 import math
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fusionscope.probe import posteriors, results, to_record
+from fusionscope.probe import ProbeSpec, posteriors, results, to_record
 from fusionscope.probe.engine.memory import out_of_memory
 
 
@@ -14,7 +14,7 @@ from fusionscope.probe.engine.memory import out_of_memory
 def test_the_trainers_precision_does_not_reach_the_decomposition(llava, make_task, design):
     """Lightning's 'bf16-true' makes bfloat16 the default dtype around every probe."""
     task = make_task()
-    found = posteriors(llava, task, design=design)
+    found = posteriors(llava, task, ProbeSpec(design=design))
     expected = results(found, task)
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -29,19 +29,21 @@ def test_the_trainers_precision_does_not_reach_the_decomposition(llava, make_tas
         torch.testing.assert_close(dict(one.pid.standard_errors), dict(other.pid.standard_errors), **same)
 
 
-@pytest.mark.parametrize(("design", "filled"), [("crossed", "crossed"), ("learned", "joint"), ("masked", "vision")])
+@pytest.mark.parametrize(
+    ("design", "filled"), [("crossed", "conditionals"), ("learned", "joint"), ("masked", "vision")]
+)
 def test_a_layer_that_is_not_numbers_is_unsolved_and_spares_the_others(llava, make_task, design, filled):
     task = make_task()
-    found = posteriors(llava, task, design=design)
+    found = posteriors(llava, task, ProbeSpec(design=design))
     expected = results(found, task)
     spoilt = getattr(found, filled).clone()
     spoilt[1, 0] = math.nan
-    with pytest.warns(RuntimeWarning, match="posteriors of layer 1 are not numbers"):
+    with pytest.warns(RuntimeWarning, match="posteriors of layer 1 are not finite"):
         seen = results(replace(found, **{filled: spoilt}), task)
     assert not seen[1].pid.converged
     assert math.isnan(seen[1].accuracy)
     assert all(math.isnan(value) for value in to_record(
-        seen[1], run="r", step=0, stage="s", stage_step=0, model="m"
+        seen[1], run="r", run_name="r", step=0, stage="s", stage_step=0, model="m"
     ).atoms.values())  # fmt: skip
     for i in (0, 2):
         torch.testing.assert_close(seen[i].pid.synergy, expected[i].pid.synergy, atol=1e-6, rtol=0)

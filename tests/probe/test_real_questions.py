@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fusionscope.lvlm import LVLM, tiny
-from fusionscope.probe import probe
+from fusionscope.probe import ProbeSpec, probe
 from fusionscope.tasks import load_task
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -48,21 +48,23 @@ def test_pope_is_crossed(lvlm, tmp_path):
     path, rows = first_lines(tmp_path, DATA / "pope" / "coco_pope_random.json", 12)
     paint(tmp_path, (row["image"] for row in rows))
     task = load_task("pope", path=path, image_folder=str(tmp_path))
-    check(probe(lvlm, task, layers="last"), "crossed", len(task.images) * len(task.questions))
+    check(
+        probe(lvlm, task, ProbeSpec(layers="last", laws="uniform")), "crossed", len(task.images) * len(task.questions)
+    )
 
 
 def test_reefknot_is_learned(lvlm, tmp_path):
     path, rows = first_lines(tmp_path, DATA / "reefknot" / "YESNO.jsonl", 20)
     paint(tmp_path, (f"{row['image_id']}.jpg" for row in rows))
     task = load_task("reefknot/yesno", path=path, image_folder=str(tmp_path))
-    check(probe(lvlm, task, layers="last"), "learned", len(task.pairs))
+    check(probe(lvlm, task, ProbeSpec(layers="last")), "learned", len(task.pairs))
 
 
 def test_reefknot_letters_are_masked_as_in_the_paper(lvlm, tmp_path):
     path, rows = first_lines(tmp_path, DATA / "reefknot" / "Multichoice.jsonl", 6)
     paint(tmp_path, (f"{row['image_id']}.jpg" for row in rows))
     task = load_task("reefknot/multichoice", path=path, image_folder=str(tmp_path))
-    results = probe(lvlm, task, design="masked", estimator="faithful", layers="last")
+    results = probe(lvlm, task, ProbeSpec(design="masked", estimator="faithful", layers="last"))
     check(results, "masked", len(task.pairs))
 
 
@@ -71,4 +73,4 @@ def test_vqa_rad_reads_its_real_pictures(lvlm):
     task = load_task(
         "vqa_rad", path=str(folder / "VQA_RAD Dataset Public.json"), image_folder=str(folder / "images"), n=12
     )
-    check(probe(lvlm, task, layers="last"), "learned", 12)
+    check(probe(lvlm, task, ProbeSpec(layers="last")), "learned", 12)

@@ -5,8 +5,8 @@ import torch
 
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, tiny
-from fusionscope.probe import posteriors
-from fusionscope.probe.experimental.tuning import load_lens, save_lens, train_tuned_lens
+from fusionscope.probe import ProbeSpec, posteriors
+from fusionscope.probe.tuning import load_lens, save_lens, train_tuned_lens
 
 
 def test_training_brings_early_layers_nearer_to_the_answer(make_task, tmp_path):
@@ -19,14 +19,14 @@ def test_training_brings_early_layers_nearer_to_the_answer(make_task, tmp_path):
     assert all(value.grad is None for value in lvlm.model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
 
-    plain, tuned = posteriors(lvlm, task), posteriors(lvlm, task, lens=lens)
-    torch.testing.assert_close(plain.crossed[-1], tuned.crossed[-1])
-    far, near = ((found.crossed[2] - plain.crossed[-1]).abs().mean() for found in (plain, tuned))
+    plain, tuned = posteriors(lvlm, task), posteriors(lvlm, task, ProbeSpec(lens=lens))
+    torch.testing.assert_close(plain.conditionals[-1], tuned.conditionals[-1])
+    far, near = ((found.conditionals[2] - plain.conditionals[-1]).abs().mean() for found in (plain, tuned))
     assert near < far
 
     save_lens(lens, lvlm, tmp_path / "lens.safetensors")
-    again = posteriors(lvlm, task, lens=load_lens(tmp_path / "lens.safetensors", lvlm))
-    assert torch.equal(again.crossed, tuned.crossed)
+    again = posteriors(lvlm, task, ProbeSpec(lens=load_lens(tmp_path / "lens.safetensors", lvlm)))
+    assert torch.equal(again.conditionals, tuned.conditionals)
     with torch.no_grad():
         lvlm.model.lm_head.weight[0, 0] += 1
     with pytest.raises(InputError, match="other weights"):

@@ -11,12 +11,37 @@ from fusionscope.records import Record, RecordFile
 def make(**changes) -> Record:
     """A record with plausible numbers."""
     fields = dict(
-        run="r", step=3, stage="s", stage_step=3, task="sandbox/synergy", design="crossed", weights="uniform",
+        run="r", run_name="r", step=3, stage="s", stage_step=3, task="sandbox/synergy",
+        variant="crossed", design="crossed", law="uniform",
         estimator="exact", layer=1, n_layers=2, redundancy=0.1, unique_vision=0.2, unique_language=0.3, synergy=0.4,
         total=1.0, union_lower=0.6, union_upper=0.6, converged=True, n=8, n_images=4, n_questions=2,
         standard_errors={"synergy": 0.01}, diagnostics={"option_mass": nan},
     )  # fmt: skip
     return Record(**(fields | changes))
+
+
+def schema_2(row):
+    """A row as the version before wrote it."""
+    new = ("run_name", "attempt", "variant", "law", "identified", "measures", "fingerprints", "spec", "dropped")
+    old = {name: value for name, value in row.items() if name not in (*new, "citation", "licence")}
+    return {**old, "weights": row["law"], "schema": 2}
+
+
+@pytest.mark.parametrize(
+    ("old", "variant"),
+    [
+        ({}, "crossed"),
+        ({"law": "natural"}, "crossed+natural"),
+        ({"design": "learned", "law": "natural"}, "learned"),
+        ({"design": "masked", "law": "natural", "estimator": "faithful"}, "masked+faithful"),
+    ],
+)
+def test_records_of_schema_2_are_read(tmp_path, old, variant):
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.path.write_text(json.dumps(schema_2(make(**old).to_json())) + "\n")
+    (record,) = file.read()
+    assert (record.variant, record.run_name, record.attempt, record.fingerprints) == (variant, "r", 1, {})
+    assert record.synergy == 0.4
 
 
 def test_records_come_back_as_they_were_written(tmp_path):
@@ -35,13 +60,13 @@ def test_intervals_are_kept_and_records_without_them_still_read(tmp_path):
     assert record.interval("synergy") == (0.3, 0.6)
     assert isnan(record.interval("redundancy")[0])
     assert isnan(record.interval("unique_vision")[0])
-    old = json.loads(file.path.read_text()) | {"schema": 1}
+    old = schema_2(json.loads(file.path.read_text())) | {"schema": 1}
     del old["intervals"]
     file.path.write_text(json.dumps(old) + "\n")
     (record,) = file.read()
     assert record.interval("synergy") == pytest.approx((0.4 - 0.0196, 0.4 + 0.0196), abs=1e-5)
     file.append([record])
-    assert json.loads(file.path.read_text().splitlines()[-1])["schema"] == 2
+    assert json.loads(file.path.read_text().splitlines()[-1])["schema"] == 3
 
 
 def test_lines_are_strict_json(tmp_path):

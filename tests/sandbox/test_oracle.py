@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from fusionscope.probe.posteriors import Posteriors
+from fusionscope.probe import GridPosteriors
+from fusionscope.probe.designs.crossed import Crossed
 from fusionscope.sandbox import oracle
 from fusionscope.sandbox.tasks import load
 from fusionscope.sandbox.world import scenes
@@ -30,15 +33,20 @@ def test_a_model_that_looks_at_one_cell_only_has_unique_vision():
     assert found["synergy"] == pytest.approx(0, abs=1e-5)
 
 
-def test_a_model_that_repeats_the_hint_is_unique_or_redundant_by_the_weights(monkeypatch):
-    def repeat_the_hint(lvlm, task, **settings):
-        p_LABK = ONE_HOT.expand(2, len(task.images), 4, 4)
-        return Posteriors(
-            task=task.name, design="crossed", layers=(3, 4), n_layers=4, mass=torch.ones(2, 2304, 4), crossed=p_LABK
+def test_a_model_that_repeats_the_hint_is_unique_or_redundant_by_the_law(monkeypatch):
+    def repeat_the_hint(self, lvlm, task, *_):
+        return GridPosteriors(
+            task=task.name,
+            design="crossed",
+            layers=(3, 4),
+            n_layers=4,
+            mass=torch.ones(2, 2304, 4),
+            conditionals=ONE_HOT.expand(2, len(task.images), 4, 4),
         )
 
-    monkeypatch.setattr(oracle, "posteriors", repeat_the_hint)
-    found = oracle.model_pid(None, "redundant")
+    monkeypatch.setattr(Crossed, "posteriors", repeat_the_hint)
+    model = SimpleNamespace(layer_numbers=lambda _: (3, 4), final_norm=None, head=None)
+    found = oracle.model_pid(model, "redundant")
     for layer in range(2):
         assert atoms(found["uniform"][layer])["unique_language"] == pytest.approx(2, abs=1e-5)
         assert atoms(found["natural"][layer])["redundancy"] == pytest.approx(2, abs=1e-5)

@@ -12,6 +12,7 @@ import torch
 
 from fusionscope.callbacks import PIDCallback, Schedule
 from fusionscope.data import LlavaDataModule
+from fusionscope.probe import ProbeSpec
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
 from fusionscope.tasks import load_task
 
@@ -78,7 +79,7 @@ def main(
     losses, module = Losses(), stage(kind, model)
     tasks = [load_task(f"sandbox/{variant}", images=48) for variant in ("synergy", "redundant")]
     schedule = Schedule(every_n_steps=3, at_start=False)
-    pid = PIDCallback(tasks, schedule=schedule, layers=[2, 4], directory=directory, progress=False)
+    pid = PIDCallback(tasks, schedule=schedule, spec=ProbeSpec(layers=[2, 4]), directory=directory, progress=False)
     trainer = L.Trainer(
         accelerator="cpu", devices=devices, strategy=strategy(name, devices), max_epochs=2, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[losses, pid],

@@ -60,7 +60,7 @@ def test_an_onset_is_told_once_and_when_it_moves(records: list[Record]) -> None:
         news += [(step, text) for text in watch.update(fresh).values()]
     assert 1 <= len(news) <= 3
     assert all(step > 100 for step, _ in news)
-    assert "onset of synergy on sandbox/synergy (uniform pairs): step 1" in news[-1][1]
+    assert "onset of synergy on sandbox/synergy (crossed): step 1" in news[-1][1]
     assert str(watch).startswith("S on sandbox/synergy since 1")
 
 

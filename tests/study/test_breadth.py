@@ -174,7 +174,7 @@ def test_the_papers_profile_names_its_26_models_and_4_tasks() -> None:
     profile = read_profile(PAPER)
     assert len(profile.models) == 26
     assert len({model.family for model in profile.models}) == 11
-    assert [name.partition("/")[0] for name, _ in profile.tasks] == ["mmbench", "pope", "reefknot", "pmc_vqa"]
+    assert [task.name.partition("/")[0] for task in profile.tasks] == ["mmbench", "pope", "reefknot", "pmc_vqa"]
     assert {c.kind for c in profile.checkpoints()} == {"model"}
     assert rows_of(profile, []) == []
 

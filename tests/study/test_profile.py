@@ -107,7 +107,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, step in enumerate(STEPS)
     ]
     tasks = [{"name": f"sandbox/{name}", "settings": {"images": 48}} for name in SANDBOX]
-    (folder / "six.yaml").write_text(yaml.safe_dump({"models": models, "tasks": tasks, "layers": "last"}))
+    (folder / "six.yaml").write_text(yaml.safe_dump({"models": models, "tasks": tasks, "spec": {"layers": "last"}}))
     return folder / "six.yaml"
 
 
@@ -139,7 +139,7 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = [
         {"name": name, "path": str(folder / name), "family": name, "parameters": 1e5} for name in (*FAMILIES, "broken")
     ]
-    (folder / "six.yaml").write_text(yaml.safe_dump({"models": models, "tasks": tasks, "layers": "last"}))
+    (folder / "six.yaml").write_text(yaml.safe_dump({"models": models, "tasks": tasks, "spec": {"layers": "last"}}))
     return folder / "six.yaml"
 
 
@@ -171,11 +171,11 @@ def stopped_and_taken_up(spec: Path, directory: Path, monkeypatch: pytest.Monkey
     """Run the command twice, the first time interrupted in its seventh probe; 24 probes are made in all."""
     probe, made = sweeping.probe, []
 
-    def interrupted(lvlm, task, **settings):
+    def interrupted(lvlm, task, spec, **settings):
         made.append(task.name)
         if len(made) == 7:
             raise KeyboardInterrupt
-        return probe(lvlm, task, **settings)
+        return probe(lvlm, task, spec, **settings)
 
     monkeypatch.setattr(sweeping, "probe", interrupted)
     command = ["profile", str(spec), "--out", str(directory), "--device", "cpu"]
@@ -190,10 +190,10 @@ def stopped_and_taken_up(spec: Path, directory: Path, monkeypatch: pytest.Monkey
 
 def check_tables(directory: Path, models: Sequence[str]) -> None:
     """Tables, correlations and regimes against the records, computed anew."""
-    records = [r for r in RecordFile(directory / "records.jsonl").read() if r.weights in ("uniform", "natural")]
+    records = [r for r in RecordFile(directory / "records.jsonl").read() if r.law in ("uniform", "natural")]
     first = {}
     for record in records:
-        first.setdefault((record.task, record.run), record)  # the first pair weights of a task are compared
+        first.setdefault((record.task, record.run), record)  # the first law of a task is compared
     table = pq.read_table(directory / "profile.parquet").to_pylist()
     assert {(row["task"], row["model"]): row["synergy"] for row in table} == {k: r.synergy for k, r in first.items()}
     assert len(table) == 24

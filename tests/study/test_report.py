@@ -165,20 +165,20 @@ def test_an_unsolved_end_is_called_that(tmp_path: Path, make_record: Callable[..
 
 def test_several_designs_are_told_apart(tmp_path: Path, make_record: Callable[..., Record]) -> None:
     designs = {"crossed": "uniform", "masked": "natural", "learned": "natural"}
-    RecordFile(tmp_path / "records.jsonl").append(make_record(design=d, weights=w) for d, w in designs.items())
+    RecordFile(tmp_path / "records.jsonl").append(make_record(design=d, law=w) for d, w in designs.items())
     text = report(tmp_path)
-    lines = [line.split()[:4] for line in text.splitlines() if line.startswith("sandbox/synergy")]
-    assert lines == [["sandbox/synergy", d, w, "1_align"] for d, w in designs.items()]
-    assert "sandbox/synergy (masked design, natural pairs): " in text
+    lines = [line.split()[:3] for line in text.splitlines() if line.startswith("sandbox/synergy")]
+    assert lines == [["sandbox/synergy", d, "1_align"] for d in designs]
+    assert "sandbox/synergy (masked): " in text
 
 
-@pytest.mark.parametrize(("weights", "said"), [("uniform", "interventional"), ("natural", "observational")])
-def test_methods_say_what_the_weights_mean(weights: str, said: str, make_record: Callable[..., Record]) -> None:
+@pytest.mark.parametrize(("law", "said"), [("uniform", "interventional"), ("natural", "observational")])
+def test_methods_say_what_the_law_means(law: str, said: str, make_record: Callable[..., Record]) -> None:
     (other,) = {"interventional", "observational"} - {said}
-    text = " ".join(sentences([make_record(weights=weights, diagnostics={"other_lens": 1.0})]))
+    text = " ".join(sentences([make_record(law=law, spec={"lens": "tuned-0a1b2c3d"})]))
     assert said in text
     assert other not in text
-    assert "a lens of the user's own" in text
+    assert "the lens tuned-0a1b2c3d" in text
     assert "logit lens" not in text
 
 

@@ -23,6 +23,7 @@ from fusionscope.callbacks.schedule import Schedule
 from fusionscope.cli import main
 from fusionscope.data import LlavaDataModule
 from fusionscope.errors import ConfigError, DataError
+from fusionscope.probe import ProbeSpec
 from fusionscope.records import Journey, Record, RecordFile, Stage
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
@@ -31,7 +32,7 @@ from fusionscope.study.sweep import models as models_module
 from fusionscope.study.sweep import run as sweep_module
 from fusionscope.study.sweep.checkpoints import find_checkpoints
 from fusionscope.study.sweep.models import Models
-from fusionscope.study.sweep.run import Plan, merge, sweep
+from fusionscope.study.sweep.run import merge, sweep
 from fusionscope.tasks import HeldOutTask, load_task, spec
 
 TASKS = ["sandbox/synergy", "sandbox/redundant"]
@@ -109,7 +110,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def swept(run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     out = tmp_path_factory.mktemp("swept")
-    assert sweep(find_checkpoints([str(run)]), Plan(tasks=TASKS), out) == 8
+    assert sweep(find_checkpoints([str(run)]), TASKS, [ProbeSpec()], out) == 8
     return RecordFile(out / "records.jsonl").read()
 
 
@@ -169,13 +170,13 @@ def test_a_sweep_goes_on_from_any_byte(run: Path, swept: list[Record], tmp_path:
     (tmp_path / "records.jsonl").write_bytes(whole[: int(share * len(whole))])
     kept = RecordFile(tmp_path / "records.jsonl").read()
     checkpoints = find_checkpoints([str(run)])[-2:] if share < 0.5 else find_checkpoints([str(run)])
-    made = sweep(checkpoints, Plan(tasks=TASKS), tmp_path)
+    made = sweep(checkpoints, TASKS, [ProbeSpec()], tmp_path)
     assert 0 < made < 8
     places = {(c.stage, c.step) for c in checkpoints}
     expected = [r for r in swept if (r.stage, r.step) in places or r in kept]
     found = [r for r in RecordFile(tmp_path / "records.jsonl").read() if (r.stage, r.step) in places or r in kept]
     assert_same(found, expected, 0.0)
-    assert sweep(checkpoints, Plan(tasks=TASKS), tmp_path) == 0
+    assert sweep(checkpoints, TASKS, [ProbeSpec()], tmp_path) == 0
 
 
 def test_a_killed_command_goes_on(run: Path, swept: list[Record], tmp_path: Path) -> None:
@@ -194,17 +195,16 @@ def test_a_killed_command_goes_on(run: Path, swept: list[Record], tmp_path: Path
 
 
 def test_workers_share_the_checkpoints(run: Path, swept: list[Record], tmp_path: Path) -> None:
-    checkpoints, plan = find_checkpoints([str(run)])[-2:], Plan(tasks=TASKS[:1], layers="last")
+    checkpoints, last = find_checkpoints([str(run)])[-2:], [ProbeSpec(layers="last")]
     for i in range(2):
-        sweep(checkpoints, plan, tmp_path, share=(i, 2))
+        sweep(checkpoints, TASKS[:1], last, tmp_path, share=(i, 2))
     merge(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["records.jsonl"]
     expected = [r for r in swept if r.stage == "2_lora" and r.task == "sandbox/synergy" and r.layer == 4]
     assert_same(RecordFile(tmp_path / "records.jsonl").read(), expected, 1e-9)
-    assert sweep(checkpoints, plan, tmp_path) == 0
-    assert sweep(checkpoints[:1], dataclasses.replace(plan, layers=[-1, 2]), tmp_path) == 1
-    other_sample = dataclasses.replace(plan, tasks=["sandbox/synergy:images=24"])
-    assert sweep(checkpoints[:1], other_sample, tmp_path) == 1
+    assert sweep(checkpoints, TASKS[:1], last, tmp_path) == 0
+    assert sweep(checkpoints[:1], TASKS[:1], [ProbeSpec(layers=[-1, 2])], tmp_path) == 1
+    assert sweep(checkpoints[:1], ["sandbox/synergy:images=24"], last, tmp_path) == 1
 
 
 def test_what_is_done_is_known_in_every_design(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,23 +222,23 @@ def test_what_is_done_is_known_in_every_design(run: Path, tmp_path: Path, monkey
         return dataclasses.replace(task, crossable=False, images=images)
 
     monkeypatch.setattr("fusionscope.tasks.spec.load_task", uncrossable)
-    settings = {"max_pairs": 9, "folds": 2, "max_bad_images": 1}
-    plan = Plan(tasks=TASKS, designs=(None, "masked"), layers="last", settings=settings)
+    settings = {"layers": "last", "max_pairs": 9, "max_bad_images": 1}
+    learned = ProbeSpec(design="learned", design_options={"folds": 2}, **settings)
+    specs = [learned, ProbeSpec(design="masked", **settings)]
     checkpoints = find_checkpoints([str(run)])[-1:]
     with pytest.warns(UserWarning, match="1 images cannot be read"):
-        assert sweep(checkpoints, plan, tmp_path) == 4
+        assert sweep(checkpoints, TASKS, specs, tmp_path) == 4
     records = RecordFile(tmp_path / "records.jsonl").read()
     assert {(r.task, r.design) for r in records} == {(t, d) for t in TASKS for d in ("learned", "masked")}
-    assert sweep(checkpoints, plan, tmp_path) == 0
-    more = dataclasses.replace(plan, designs=(None,), settings={**settings, "max_pairs": 11})
-    assert sweep(checkpoints, more, tmp_path) == 2
+    assert sweep(checkpoints, TASKS, specs, tmp_path) == 0
+    assert sweep(checkpoints, TASKS, [dataclasses.replace(learned, max_pairs=11)], tmp_path) == 2
 
 
 def test_an_export_is_probed_as_its_last_checkpoint(run: Path, swept: list[Record], tmp_path: Path) -> None:
     """A Hugging Face directory; adapters merged, so equal but for rounding."""
     found = find_checkpoints([f"merged={run / '2_lora' / 'model'}"])
     assert [(c.kind, c.run, c.step) for c in found] == [("model", "merged", 0)]
-    sweep(found, Plan(tasks=TASKS[:1]), tmp_path)
+    sweep(found, TASKS[:1], [ProbeSpec()], tmp_path)
     last = {r.layer: r for r in swept if r.step == 8 and r.task == "sandbox/synergy"}
     for record in RecordFile(tmp_path / "records.jsonl").read():
         assert record.total == pytest.approx(last[record.layer].total, abs=1e-4)
@@ -257,7 +257,7 @@ def test_a_peft_adapter_is_probed_on_its_base(tmp_path: Path) -> None:
             get_peft_model(model, config).save_pretrained(tmp_path / f"checkpoint-{i + 1}")
     found = find_checkpoints([str(tmp_path / "checkpoint-*")])
     assert [(c.kind, c.step) for c in found] == [("adapter", 1), ("adapter", 2)]
-    sweep([*found, *find_checkpoints([str(base)])], Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out")
+    sweep([*found, *find_checkpoints([str(base)])], TASKS[:1], [ProbeSpec(layers="last")], tmp_path / "out")
     moved, still, plain = (r.total for r in RecordFile(tmp_path / "out" / "records.jsonl").read())
     assert still == pytest.approx(plain, abs=1e-9)  # a fresh adapter adds nothing
     assert not math.isclose(moved, plain, abs_tol=1e-6)
@@ -303,7 +303,7 @@ def test_a_model_that_fails_is_named_and_the_others_are_probed(tmp_path: Path) -
     (tmp_path / "bad" / "config.json").write_text(json.dumps({"model_type": "cambrian_llama"}))
     found = find_checkpoints([str(tmp_path / "bad"), str(good)])
     with pytest.raises(ConfigError, match=r"1 of 2 checkpoints failed: .*bad"):
-        sweep(found, Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out", keep_going=True)
+        sweep(found, TASKS[:1], [ProbeSpec(layers="last")], tmp_path / "out", keep_going=True)
     assert [r.run for r in RecordFile(tmp_path / "out" / "records.jsonl").read()] == ["good"]
 
 
@@ -319,26 +319,26 @@ def test_whatever_stops_one_model_stops_no_other(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Models, "load", failing)
     with pytest.raises(ConfigError, match=r"ImportError: requires torchvision; .*NotImplementedError: no message"):
-        sweep(found, Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out", keep_going=True)
+        sweep(found, TASKS[:1], [ProbeSpec(layers="last")], tmp_path / "out", keep_going=True)
     assert [r.run for r in RecordFile(tmp_path / "out" / "records.jsonl").read()] == ["c"]
 
 
 def test_names_of_a_profile_may_hold_any_character(tmp_path: Path) -> None:
     base = write(tmp_path / "step=[5]", seed=0)
     models = [Model(name=name, path=str(base), family="f") for name in ("org/model=7B", "b")]
-    found = Profile(models=models, tasks=TASKS).checkpoints()
+    found = Profile(models=models, tasks=TASKS, spec=ProbeSpec()).checkpoints()
     assert [(one.run, one.path) for one in found] == [("org/model=7B", str(base)), ("b", str(base))]
     assert [one.path for one in find_checkpoints([str(base)])] == [str(base)]  # a glob only where no such file is
 
 
 def test_a_name_belongs_to_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bases = [write(tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
-    plan = Plan(tasks=TASKS[:1], layers="last")
-    assert sweep(find_checkpoints([f"m={bases[0]}"]), plan, tmp_path) == 1
+    what = TASKS[:1], [ProbeSpec(layers="last")]
+    assert sweep(find_checkpoints([f"m={bases[0]}"]), *what, tmp_path) == 1
     monkeypatch.chdir(tmp_path)
-    assert sweep(find_checkpoints(["m=a/"]), plan, tmp_path) == 0
+    assert sweep(find_checkpoints(["m=a/"]), *what, tmp_path) == 0
     with pytest.raises(ConfigError, match="under the name 'm', not of"):
-        sweep(find_checkpoints([f"m={bases[1]}"]), plan, tmp_path)
+        sweep(find_checkpoints([f"m={bases[1]}"]), *what, tmp_path)
 
 
 @pytest.mark.parametrize(("precision", "cast"), [("bf16-mixed", True), ("32-true", False)])
@@ -358,7 +358,7 @@ def test_a_stage_is_probed_in_the_precision_of_its_training(
 
     monkeypatch.setattr(models_module, "read", as_if)
     monkeypatch.setattr(sweep_module, "probe", watched)
-    sweep(find_checkpoints([str(run)])[-1:], Plan(tasks=TASKS[:1], layers="last"), tmp_path / "out")
+    sweep(find_checkpoints([str(run)])[-1:], TASKS[:1], [ProbeSpec(layers="last")], tmp_path / "out")
     assert seen == [(cast, torch.bfloat16)]
 
 

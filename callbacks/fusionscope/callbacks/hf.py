@@ -1,10 +1,10 @@
 """PID of a vision-language model that Hugging Face's Trainer, or one of TRL's, trains."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -13,9 +13,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from fusionscope.callbacks.monitor import Monitor
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.callbacks.writers import Sinks
+from fusionscope.callbacks.writers import Writers
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
+from fusionscope.probe import Execution, ProbeSpec
 from fusionscope.tasks import HeldOutTask, TaskSpec
 
 
@@ -29,7 +30,7 @@ class PIDTrainerCallback(TrainerCallback):
         tasks: Held-out tasks: names, `TaskSpec`s or `HeldOutTask`s.
         processor: The model's processor; by default the trainer's ``processing_class``.
         schedule: When to probe.
-        layers, design, weights, estimator, probe_settings, baseline, heatmap_every, progress: As for `PIDCallback`.
+        spec, execution, baseline, heatmap_every, progress: As for `PIDCallback`.
         directory: Where records and curves go, instead of the output directory.
         stage: Name of the stage in the records.
 
@@ -45,23 +46,22 @@ class PIDTrainerCallback(TrainerCallback):
         *,
         processor: Any = None,
         schedule: Schedule = Schedule(every_n_steps=500, log_spaced=2.0),  # noqa: B008 (frozen)
-        layers: Literal["all"] | Sequence[int] = "all",
-        design: str | None = None,
-        weights: Literal["all"] | Sequence[str] = "all",
-        estimator: str = "exact",
-        probe_settings: Mapping[str, Any] | None = None,
+        spec: ProbeSpec = ProbeSpec(),  # noqa: B008 (frozen)
+        execution: Execution = Execution(),  # noqa: B008 (frozen)
         directory: str | None = None,
         stage: str = "train",
         baseline: bool = False,
         heatmap_every: int = 10,
         progress: bool = True,
     ) -> None:
-        self.processor, self.schedule, self.directory, self.stage = processor, schedule, directory, stage
+        self.processor = processor
+        self.schedule = schedule
+        self.directory = directory
+        self.stage = stage
         self.monitor = Monitor(
             tasks,
-            layers=layers,
-            weights=weights,
-            probe_settings={"design": design, "estimator": estimator, **(probe_settings or {})},
+            spec=spec,
+            execution=execution,
             baseline=baseline,
             heatmap_every=heatmap_every,
             progress=progress,
@@ -78,9 +78,9 @@ class PIDTrainerCallback(TrainerCallback):
                 "give it: Trainer(processing_class=processor) or PIDTrainerCallback(tasks, processor=processor)",
             )
         folder = Path(self.directory or str(args.output_dir))
-        sinks = Sinks(folder) if state.is_world_process_zero else None
+        writers = Writers(folder) if state.is_world_process_zero else None
         lvlm, resumed = LVLM.wrap(_bare(given["model"]), processor), state.global_step > 0
-        self.monitor.begin(lvlm, sinks=sinks, stage=self.stage, offset=0, resumed=resumed)
+        self.monitor.begin(lvlm, writers=writers, stage=self.stage, offset=0, resumed=resumed)
         if resumed:
             self.monitor.resume_at(state.global_step)
         elif self.schedule.at_start:

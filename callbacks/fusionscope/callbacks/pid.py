@@ -1,9 +1,9 @@
 """PID of a vision-language model while it trains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -12,9 +12,10 @@ from torch import nn
 
 from fusionscope.callbacks.monitor import Monitor
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.callbacks.writers import Sinks
+from fusionscope.callbacks.writers import Writers
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
+from fusionscope.probe import Execution, ProbeSpec
 from fusionscope.records import Journey
 from fusionscope.tasks import HeldOutTask, TaskSpec
 
@@ -31,13 +32,9 @@ class PIDCallback(Callback):
             (``"vlm"``, ``"net.vlm"``). None for a fusionscope stage, which has ``lvlm``.
         processor: Its Hugging Face processor, or the name of its attribute; needed with ``model``.
         schedule: When to probe.
-        layers: Which layers: ``"all"`` or indices from 0 (the embeddings) to the number of decoder layers.
-        design: How the unimodal posteriors are obtained; every number carries it. None is ``"crossed"`` for tasks that
-            can be crossed and ``"learned"`` for others: nothing is masked unasked.
-        weights: Names of pair weights, or ``"all"`` that the task has.
-        estimator: The PID estimator.
-        probe_settings: More keyword arguments of `fusionscope.probe.probe`; features of images are kept from probe to
-            probe, in the ``feature_cache`` where one is given.
+        spec: What to measure: design, estimator, layers, laws, lens, ...
+        execution: How to run: batch size; features of images are kept from probe to probe, in its ``feature_cache``
+            where one is given.
         directory: Where ``records.jsonl`` goes; by default the run's or the logger's folder.
         stage: Name of the stage in the records; by default the journey's, or the LightningModule's class.
         baseline: Whether this stage comes before the training under study (such as a language model's own pretraining):
@@ -59,24 +56,23 @@ class PIDCallback(Callback):
         model: str | nn.Module | None = None,
         processor: Any = None,
         schedule: Schedule = Schedule(every_n_steps=500, log_spaced=2.0),  # noqa: B008 (frozen)
-        layers: Literal["all"] | Sequence[int] = "all",
-        design: str | None = None,
-        weights: Literal["all"] | Sequence[str] = "all",
-        estimator: str = "exact",
-        probe_settings: Mapping[str, Any] | None = None,
+        spec: ProbeSpec = ProbeSpec(),  # noqa: B008 (frozen)
+        execution: Execution = Execution(),  # noqa: B008 (frozen)
         directory: str | None = None,
         stage: str | None = None,
         baseline: bool = False,
         heatmap_every: int = 10,
         progress: bool = True,
     ) -> None:
-        self.model, self.processor = model, processor
-        self.schedule, self.stage, self.directory = schedule, stage, directory
+        self.model = model
+        self.processor = processor
+        self.schedule = schedule
+        self.stage = stage
+        self.directory = directory
         self.monitor = Monitor(
             tasks,
-            layers=layers,
-            weights=weights,
-            probe_settings={"design": design, "estimator": estimator, **(probe_settings or {})},
+            spec=spec,
+            execution=execution,
             baseline=baseline,
             heatmap_every=heatmap_every,
             progress=progress,
@@ -86,9 +82,8 @@ class PIDCallback(Callback):
 
     @property
     def state_key(self) -> str:
-        settings = self.monitor.probe_settings | {"weights": self.monitor.weights, "layers": self.monitor.layers}
         tasks = [task.name for task in self.monitor.tasks]
-        return self._generate_state_key(tasks=tasks, **{key: _named(value) for key, value in settings.items()})
+        return self._generate_state_key(tasks=tasks, **self.monitor.spec.changes())
 
     def state_dict(self) -> dict[str, Any]:
         return {"probed_at": self.monitor.probed_at, "cost": self.monitor.cost.state_dict()}
@@ -109,7 +104,7 @@ class PIDCallback(Callback):
         folder = Path(self.directory or (journey.directory if journey else trainer.log_dir or trainer.default_root_dir))
         self.monitor.begin(
             lvlm,
-            sinks=_sinks(trainer, folder) if trainer.is_global_zero else None,
+            writers=_writers(trainer, folder) if trainer.is_global_zero else None,
             stage=self.stage or (running.name if running else type(pl_module).__name__),
             offset=running.step_offset if running else 0,
             resumed=self._resumed,
@@ -155,12 +150,6 @@ class PIDCallback(Callback):
         return self.monitor.probe(trainer.global_step, trainer.precision_plugin.forward_context())
 
 
-def _named(value: Any) -> str:
-    """A setting as a name that is the same in the next process; how an object prints need not be."""
-    plain = value is None or isinstance(value, (str, int, float, list, tuple))
-    return str(value) if plain else type(value).__name__
-
-
 def _check_savers(trainer: Trainer) -> None:
     if any(getattr(saver, "save_weights_only", False) for saver in trainer.checkpoint_callbacks):
         raise ConfigError(
@@ -170,11 +159,11 @@ def _check_savers(trainer: Trainer) -> None:
         )
 
 
-def _sinks(trainer: Trainer, folder: Path) -> Sinks:
+def _writers(trainer: Trainer, folder: Path) -> Writers:
     """TensorBoard and the other loggers are the trainer's own."""
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     others = [logger for logger in trainer.loggers if not isinstance(logger, TensorBoardLogger)]
-    return Sinks(
+    return Writers(
         folder,
         writer=boards[0].experiment if boards else None,
         logs=[logger.log_metrics for logger in others],

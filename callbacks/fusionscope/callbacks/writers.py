@@ -24,7 +24,7 @@ Log = Callable[[Mapping[str, float], int], None]
 """Writes numbers at a step of the stage to one of a trainer's other loggers."""
 
 
-class Sinks:
+class Writers:
     """The record file, TensorBoard and other loggers of one run; made on the first rank only.
 
     Args:

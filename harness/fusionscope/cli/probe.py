@@ -33,15 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--design",
         action="append",
         metavar="NAME",
-        help="crossed, learned or masked; may be given several times; default: the run's or task's",
+        help="crossed, learned, masked or another one, with options such as masked:mask=mean,draws=6; may be given "
+        "several times; default: the run's or task's",
     )
-    parser.add_argument(
-        "--weights",
-        metavar="NAMES",
-        help="which pairs of pictures and questions: all, or names with commas such as uniform,natural",
-    )
+    parser.add_argument("--law", metavar="NAMES", help="laws of questions: all, or names with commas: uniform,natural")
     parser.add_argument("--layers", metavar="LAYERS", help="all, last, or numbers with commas")
     parser.add_argument("--estimator", metavar="NAME", help="default: the run's, or exact")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other setting of fusionscope.probe.ProbeSpec, such as fallback=0.3; may be given several times",
+    )
     parser.add_argument(
         "--out", metavar="DIR", help="where the records go; default: RUN/probes of one run, else probes"
     )
@@ -55,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Run the sweep, then draw its curves."""
+    from fusionscope.probe import Execution
     from fusionscope.study.report.board import rebuild
     from fusionscope.study.report.build import read_records
     from fusionscope.study.sweep.checkpoints import find_checkpoints
@@ -62,7 +67,8 @@ def call(options: argparse.Namespace) -> int:
     from fusionscope.study.sweep.run import merge, sweep, sweep_on
 
     checkpoints = find_checkpoints(options.sources)
-    plan = _plan(options, checkpoints)
+    tasks, specs = _request(options, checkpoints)
+    execution = Execution(batch_size=options.batch_size)
     out = _out(options)
     if options.devices:
         sweep_on(names_of(options.devices), _command(options), out)
@@ -70,9 +76,16 @@ def call(options: argparse.Namespace) -> int:
         if not options.share:
             merge(out)
         made = sweep(
-            checkpoints, plan, out, device=options.device or default_device(), dtype=options.dtype,
-            share=share_of(options.share), say=lambda text: print(text, flush=True),
-        )  # fmt: skip
+            checkpoints,
+            tasks,
+            specs,
+            out,
+            device=options.device or default_device(),
+            dtype=options.dtype,
+            share=share_of(options.share),
+            execution=execution,
+            say=lambda text: print(text, flush=True),
+        )
         print(f"{made} probes made; the rest of {len(checkpoints)} checkpoints had their records", flush=True)
     if not options.share:
         print(f"Records: {out / 'records.jsonl'}\nCurves:  tensorboard --logdir {rebuild(read_records(out), out)}")
@@ -80,36 +93,38 @@ def call(options: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(options: argparse.Namespace, checkpoints: Sequence[Any]) -> Any:
-    """What to measure: the command line's word, else what the run's own PIDCallback was told, else the defaults."""
+def _request(options: argparse.Namespace, checkpoints: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Tasks and specifications: the command line's word, else what the run's own PIDCallback has, else the defaults."""
+    from fusionscope.plugins import called
+    from fusionscope.probe import ProbeSpec
     from fusionscope.study.sweep.checkpoints import callback_settings
-    from fusionscope.study.sweep.run import Plan
-    from fusionscope.tasks import TaskSpec
+    from fusionscope.tasks import TaskSpec, settings_of
 
-    told = next((found for c in reversed(checkpoints) if (found := callback_settings(c.config))), {})
+    of_run = next((settings for c in reversed(checkpoints) if (settings := callback_settings(c.config))), {})
+    defaults = settings_of(options.task_set, "--task-set")
     if options.task:
-        settings = settings_of(options.task_set)
-        tasks = [TaskSpec.parse(name, where="--task", defaults=settings) for name in options.task]
+        tasks = [TaskSpec.parse(name, where="--task", defaults=defaults) for name in options.task]
     else:
-        tasks = [TaskSpec.parse(task) for task in told.get("tasks", [])]
+        tasks = [TaskSpec.parse(task) for task in of_run.get("tasks", [])]
     if not tasks:
         raise ConfigError(
             "no task to probe", "these checkpoints name none themselves", "name one: --task sandbox/synergy"
         )
-    settings = dict(told.get("probe_settings") or {})
-    if options.batch_size:
-        settings["batch_size"] = options.batch_size
-    designs = options.design or [told.get("design")]
-    weights = options.weights or told.get("weights") or "all"
-    layers = options.layers or told.get("layers") or "all"
-    return Plan(
-        tasks=tasks,
-        designs=designs,
-        weights=names_of(weights) if isinstance(weights, str) and weights != "all" else weights,
-        layers=layers_of(layers) if isinstance(layers, str) else layers,
-        estimator=options.estimator or told.get("estimator") or "exact",
-        settings=settings,
-    )
+    settings = dict(of_run.get("spec") or {})
+    settings |= settings_of(options.set, "--set")
+    settings |= {"laws": names_of(options.law) if options.law != "all" else "all"} if options.law else {}
+    settings |= {"layers": layers_of(options.layers)} if options.layers else {}
+    settings |= {"estimator": options.estimator, "estimator_options": {}} if options.estimator else {}
+    designs: list[dict[str, Any]] = [_design(text) for text in options.design or ()]
+    return tasks, [called("the probe's specification", ProbeSpec, settings | design) for design in designs or [{}]]
+
+
+def _design(text: str) -> dict[str, Any]:
+    """A design with its options as the command line writes them: ``masked:mask=mean,draws=6``."""
+    from fusionscope.tasks import settings_of
+
+    name, _, rest = text.partition(":")
+    return {"design": name, "design_options": settings_of(names_of(rest), f"--design {text}")}
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -131,17 +146,6 @@ def layers_of(text: str) -> str | tuple[int, ...]:
         raise ConfigError(f"--layers {text}", "it is all, last or numbers", "such as --layers 0,16,-1") from error
 
 
-def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` pairs, the values read as YAML.
-
-    Raises:
-        ConfigError: A pair without ``=``, or whose value is no YAML.
-    """
-    from fusionscope import tasks
-
-    return tasks.settings_of(pairs, "--task-set")
-
-
 def _out(options: argparse.Namespace) -> Path:
     if options.out:
         return Path(options.out)
@@ -158,11 +162,20 @@ def share_of(text: str | None) -> tuple[int, int]:
 def _command(options: argparse.Namespace) -> list[str]:
     """The same command for one worker."""
     command = ["probe", *options.sources, "--out", str(_out(options)), "--dtype", options.dtype]
-    for flag, values in (("--task", options.task), ("--task-set", options.task_set), ("--design", options.design)):
+    repeated = {
+        "--task": options.task,
+        "--task-set": options.task_set,
+        "--design": options.design,
+        "--set": options.set,
+    }
+    for flag, values in repeated.items():
         command += [word for value in values or () for word in (flag, value)]
-    for flag, value in (
-        ("--weights", options.weights), ("--layers", options.layers), ("--estimator", options.estimator),
-        ("--batch-size", options.batch_size),
-    ):  # fmt: skip
+    single = {
+        "--law": options.law,
+        "--layers": options.layers,
+        "--estimator": options.estimator,
+        "--batch-size": options.batch_size,
+    }
+    for flag, value in single.items():
         command += [flag, str(value)] if value is not None else []
     return command

@@ -49,6 +49,7 @@ def call(options: argparse.Namespace) -> int:
 
 def _probe(options: argparse.Namespace, spec: Path, profile: Any, out: Path) -> None:
     from fusionscope.cli.probe import names_of, share_of
+    from fusionscope.probe import Execution
     from fusionscope.study.sweep.models import default_device
     from fusionscope.study.sweep.run import sweep, sweep_on
 
@@ -57,7 +58,15 @@ def _probe(options: argparse.Namespace, spec: Path, profile: Any, out: Path) -> 
         sweep_on(names_of(options.devices), command, out)
     else:
         made = sweep(
-            profile.checkpoints(), profile.plan(), out, device=options.device or default_device(), dtype=options.dtype,
-            share=share_of(options.share), keep_going=True, say=lambda text: print(text, flush=True),
-        )  # fmt: skip
+            profile.checkpoints(),
+            profile.tasks,
+            [profile.spec],
+            out,
+            device=options.device or default_device(),
+            dtype=options.dtype,
+            share=share_of(options.share),
+            keep_going=True,
+            execution=Execution(batch_size=profile.batch_size),
+            say=lambda text: print(text, flush=True),
+        )
         print(f"{made} probes made", flush=True)

@@ -14,6 +14,10 @@ from torch import Tensor
 class Lens(Protocol):
     """Hidden states [..., D] of a layer to logits [..., V]."""
 
+    @property
+    def name(self) -> str:
+        """What tells it from other lenses: records of measurements through different lenses must not share a key."""
+
     def __call__(self, hidden: Tensor, layer: int) -> Tensor: ...
 
 
@@ -39,6 +43,10 @@ class LogitLens:
 
     norm: Callable[[Tensor], Tensor]
     head: Callable[[Tensor], Tensor]
+
+    @property
+    def name(self) -> str:
+        return "logit"
 
     def __call__(self, hidden: Tensor, layer: int) -> Tensor:
         return self.head(self.norm(hidden))

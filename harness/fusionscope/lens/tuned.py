@@ -6,6 +6,7 @@ trained so that what is read there comes closest to what the model answers in th
 Shapes: N positions, D width, V vocabulary, L decoder layers.
 """
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,17 @@ class TunedLens(nn.Module):
         self.n_layers, self.width = n_layers, width
         self.scale = nn.Parameter(torch.zeros(n_layers, width, width, dtype=torch.float32))
         self.shift = nn.Parameter(torch.zeros(n_layers, width, dtype=torch.float32))
+        self._name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``tuned-`` and the beginning of a hash of the translators."""
+        if self._name is None:
+            digest = hashlib.blake2b(digest_size=4)
+            for value in (self.scale, self.shift):
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+            self._name = f"tuned-{digest.hexdigest()}"
+        return self._name
 
     def translate(self, hidden: Tensor, layer: int) -> Tensor:
         """Hidden states [..., D] of a layer as the last layer would have written them."""
@@ -64,6 +76,7 @@ class TunedLens(nn.Module):
             The loss of each step: mean Kullback-Leibler divergence of the lens from the model's answer, in bits, over
             layers and positions.
         """
+        self._name = None
         optimizer = torch.optim.AdamW([self.scale, self.shift], lr=learning_rate, weight_decay=weight_decay)
         self.scale.grad, self.shift.grad = torch.zeros_like(self.scale), torch.zeros_like(self.shift)
         losses = []

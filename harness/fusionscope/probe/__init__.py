@@ -1,25 +1,34 @@
 """The probe: from a model and a held-out task to posteriors per layer, and to the atoms in bits."""
 
-from fusionscope.probe.decompose import crossed_results, results
-from fusionscope.probe.engine.session import Settings
+from fusionscope.probe.decompose import results
+from fusionscope.probe.designs import Design, PairDesign, get_design, known_designs
+from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.experimental.interventions import compare
 from fusionscope.probe.experimental.rotation import rotation_posteriors
-from fusionscope.probe.posteriors import Posteriors, ProbeResult
-from fusionscope.probe.probe import design_of, posteriors, probe, sample_size
+from fusionscope.probe.posteriors import GridPosteriors, PairPosteriors, Posteriors
+from fusionscope.probe.probe import lens_of, posteriors, probe, readable
 from fusionscope.probe.record import model_name, to_record
+from fusionscope.probe.result import ProbeResult
+from fusionscope.probe.spec import ProbeSpec
 
 __all__ = [
+    "Design",
+    "Execution",
+    "GridPosteriors",
+    "PairDesign",
+    "PairPosteriors",
     "Posteriors",
     "ProbeResult",
-    "Settings",
+    "ProbeSpec",
     "compare",
-    "crossed_results",
-    "design_of",
+    "get_design",
+    "known_designs",
+    "lens_of",
     "model_name",
     "posteriors",
     "probe",
+    "readable",
     "results",
     "rotation_posteriors",
-    "sample_size",
     "to_record",
 ]

@@ -1,42 +1,22 @@
 """The probe: a model and a held-out task in, the atoms of every layer out."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
-
-from fusionscope.errors import UnknownNameError
-from fusionscope.lvlm import LVLM, FeatureCache
-from fusionscope.probe.decompose import check_estimator, check_weights, results
-from fusionscope.probe.designs.crossed import crossed_posteriors
-from fusionscope.probe.designs.learned import learned_posteriors
-from fusionscope.probe.designs.masked import masked_posteriors
-from fusionscope.probe.engine.runner import Progress
-from fusionscope.probe.engine.session import Settings, chosen_pairs
-from fusionscope.probe.posteriors import Posteriors, ProbeResult
+from fusionscope.lens import Lens, LogitLens
+from fusionscope.lvlm import LVLM, weights_fingerprint
+from fusionscope.probe.decompose import results
+from fusionscope.probe.engine.execution import Execution
+from fusionscope.probe.posteriors import Posteriors
+from fusionscope.probe.result import ProbeResult
+from fusionscope.probe.spec import ProbeSpec
+from fusionscope.probe.tuning import load_lens
 from fusionscope.tasks import HeldOutTask
 from fusionscope.tasks.transforms import without_unreadable
 
-_DESIGNS: dict[str, Callable[[LVLM, HeldOutTask, Sequence[int], Settings, int], Posteriors]] = {
-    "crossed": crossed_posteriors,
-    "learned": learned_posteriors,
-    "masked": masked_posteriors,
-}
+_DEFAULT = ProbeSpec()
+_EXECUTION = Execution()
 
 
 def probe(
-    lvlm: LVLM,
-    task: HeldOutTask,
-    *,
-    design: str | None = None,
-    weights: Sequence[str] = ("uniform",),
-    layers: str | int | Sequence[int] = "all",
-    estimator: str = "exact",
-    batch_size: int | None = None,
-    feature_cache: FeatureCache | None = None,
-    progress: Progress | bool | None = None,
-    seed: int = 0,
-    standard_errors: bool = True,
-    **settings: Any,
+    lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec = _DEFAULT, *, execution: Execution = _EXECUTION
 ) -> list[ProbeResult]:
     """Measure how a model uses vision, language and both to answer a task.
 
@@ -46,93 +26,59 @@ def probe(
     Args:
         lvlm: The model.
         task: The held-out task.
-        design: Where p(y | image) and p(y | question) come from: ``"crossed"`` (every image with every question; the
-            default of tasks that can be crossed), ``"learned"`` (cross-fitted classifiers on natural pairs; the
-            default of the others), ``"masked"`` (the paper's: a modality replaced; never unasked).
-        weights: Names of the task's pair weights; all are computed from the same passes. Designs over natural pairs
-            give one set of results, under ``"natural"``.
-        layers: ``"all"``, ``"last"``, a number or several: 0 is the input embeddings, i the i-th decoder layer.
-        estimator: ``"exact"``; for natural pairs also ``"faithful"``, the paper's arithmetic on label marginals that
-            disagree (`fusionscope.pid.pid_from_posteriors`).
-        batch_size: Sequences per pass; found automatically by default.
-        feature_cache: Keeps vision features between calls while the tower's weights stay the same.
-        progress: True for a bar, or a callable told (sequences done, total).
-        seed: Of what a design draws; the global random state is never used.
-        standard_errors: Compute them.
-        **settings: Fields of `fusionscope.probe.Settings`.
+        spec: What to measure.
+        execution: How to run: batch size, feature cache, progress.
 
     Returns:
-        One result per weights and layer, weights outermost.
+        One result per law of questions and layer, laws outermost.
 
     Raises:
-        InputError: The task cannot be run in this design.
-        UnknownNameError: An unknown design, layer, estimator or weights.
-        DataError: More pictures than allowed do not open.
+        InputError: The task cannot be run in this design, or decomposed by this estimator.
+        UnknownNameError: An unknown layer or law.
+        DataError: More images than allowed cannot be read.
     """
-    crossed = design_of(task, design) == "crossed"
-    check_estimator(estimator, crossed=crossed)
-    if crossed:
-        for name in weights:
-            check_weights(task, name)
-    allowed = int(settings.get("max_bad_images", 0))
-    if allowed:
-        task = without_unreadable(task, allowed)
-    found = posteriors(
-        lvlm, task, design=design, layers=layers, batch_size=batch_size, feature_cache=feature_cache,
-        progress=progress, seed=seed, **settings,
-    )  # fmt: skip
-    device = lvlm.adapter.device
-    return results(found, task, weights, estimator=estimator, standard_errors=standard_errors, device=device)
+    spec.check(task)
+    task = readable(task, spec)
+    lens = lens_of(lvlm, spec)
+    model = execution.model_fingerprint or weights_fingerprint([lvlm.model])
+    return results(
+        _run(lvlm, task, spec, lens, execution),
+        task,
+        spec,
+        lens=lens.name,
+        fingerprints={"task": task.fingerprint, "model": model},
+        device=lvlm.adapter.device,
+    )
 
 
 def posteriors(
-    lvlm: LVLM,
-    task: HeldOutTask,
-    *,
-    design: str | None = None,
-    layers: str | int | Sequence[int] = "all",
-    seed: int = 0,
-    **settings: Any,
+    lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec = _DEFAULT, *, execution: Execution = _EXECUTION
 ) -> Posteriors:
-    """The layer below `probe`: the model's answer distributions, before any estimator.
-
-    Args:
-        lvlm: The model.
-        task: The held-out task.
-        design: See `probe`.
-        layers: See `probe`.
-        seed: See `probe`.
-        **settings: Fields of `fusionscope.probe.Settings`.
-    """
-    chosen = design_of(task, design)
-    found = _DESIGNS[chosen](lvlm, task, lvlm.layer_numbers(layers), Settings(**settings), seed)
-    return replace(found, details={**found.details, "other_lens": float(settings.get("lens") is not None)})
+    """The layer below `probe`: the model's answer distributions, before any estimator; see there."""
+    spec.design_of(task)
+    return _run(lvlm, readable(task, spec), spec, lens_of(lvlm, spec), execution)
 
 
-def design_of(task: HeldOutTask, design: str | None) -> str:
-    """The design that a task is probed in: what was named, else crossed where that is possible, else learned.
+def readable(task: HeldOutTask, spec: ProbeSpec) -> HeldOutTask:
+    """The task without images that cannot be read, as far as the specification allows.
 
     Raises:
-        UnknownNameError: No such design.
+        DataError: More than that cannot be read.
     """
-    if design is not None and design not in _DESIGNS:
-        raise UnknownNameError(
-            f"design {design!r}", f"known designs are {', '.join(sorted(_DESIGNS))}", "use one of them"
-        )
-    return design or ("crossed" if task.crossable else "learned")
+    return without_unreadable(task, spec.max_bad_images) if spec.max_bad_images else task
 
 
-def sample_size(task: HeldOutTask, design: str | None, *, seed: int = 0, **settings: Any) -> tuple[int, int]:
-    """How many images and questions a probe uses when every picture opens.
+def lens_of(lvlm: LVLM, spec: ProbeSpec) -> Lens:
+    """The lens of a specification.
 
-    Args:
-        task: The held-out task.
-        design: See `probe`.
-        seed: See `probe`.
-        **settings: Fields of `fusionscope.probe.Settings`.
+    Raises:
+        InputError: A file that is no tuned lens, or one of other weights.
     """
-    if design_of(task, design) == "crossed":
-        return len(task.images), len(task.questions)
-    pairs, _ = chosen_pairs(task, Settings(**settings), seed)
-    images, questions = (len(column.unique()) for column in pairs.T)
-    return images, questions
+    if spec.lens is None:
+        return LogitLens(norm=lvlm.final_norm, head=lvlm.head)
+    lens: Lens = load_lens(spec.lens, lvlm) if isinstance(spec.lens, str) else spec.lens
+    return lens
+
+
+def _run(lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec, lens: Lens, execution: Execution) -> Posteriors:
+    return spec.design_of(task).posteriors(lvlm, task, lvlm.layer_numbers(spec.layers), lens, spec, execution)

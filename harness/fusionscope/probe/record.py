@@ -6,20 +6,31 @@ from typing import Any
 
 from fusionscope.lvlm import LVLM
 from fusionscope.pid import PIDResult, confidence_intervals
-from fusionscope.probe.posteriors import ProbeResult
+from fusionscope.probe.result import ProbeResult
 from fusionscope.records import Record
 
 _PACKAGES = ("fusionscope", "torch", "transformers")
 
 
 def to_record(
-    result: ProbeResult, *, run: str, step: int, stage: str, stage_step: int, model: str, baseline: bool = False
+    result: ProbeResult,
+    *,
+    run: str,
+    run_name: str,
+    attempt: int = 1,
+    step: int,
+    stage: str,
+    stage_step: int,
+    model: str,
+    baseline: bool = False,
 ) -> Record:
     """The row that keeps a result.
 
     Args:
         result: One layer of one probe.
-        run: Name of the run.
+        run: Identity of the run.
+        run_name: Name of the run for people.
+        attempt: Number of the attempt at the run.
         step: Optimizer steps since the run began.
         stage: Name of the stage.
         stage_step: Optimizer steps since the stage began.
@@ -31,12 +42,15 @@ def to_record(
     atoms: dict[str, Any] = {atom: float(value) for atom, value in pid.atoms().items()}
     return Record(
         run=run,
+        run_name=run_name,
+        attempt=attempt,
         step=step,
         stage=stage,
         stage_step=stage_step,
         task=result.task,
+        variant=result.variant,
         design=result.design,
-        weights=result.weights,
+        law=result.law,
         estimator=result.estimator,
         layer=result.layer,
         n_layers=result.n_layers,
@@ -58,6 +72,11 @@ def to_record(
         tokens=result.tokens,
         model=model,
         baseline=baseline,
+        fingerprints=dict(result.fingerprints),
+        spec=dict(result.spec),
+        dropped=dict(result.dropped),
+        citation=result.citation,
+        licence=result.licence,
         versions=_versions(),
     )
 

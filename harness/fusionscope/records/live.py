@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from fusionscope.records import Record
 from fusionscope.records.onset import onset
-from fusionscope.records.series import SHORT, Series, by_series, last_layer
+from fusionscope.records.schema import Record, Series
+from fusionscope.records.series import SHORT, by_series, last_layer
 
 LEVEL = 0.001
 """Of one test. A curve is tested after every probe: at 0.01 each, one curve of noise in ten has an onset some time."""
@@ -54,13 +54,13 @@ class OnsetWatch:
                 continue
             if seen.step is None:
                 before = self.found.pop(series)
-                what = f"no onset of {self.atom} on {series[0]} ({series[2]} pairs) any more"
+                what = f"no onset of {self.atom} on {series.task} ({series.variant}) any more"
                 news[series] = f"{what} (it was step {before}): {seen}"
             else:
                 self.found[series] = seen.step
-                news[series] = f"onset of {self.atom} on {series[0]} ({series[2]} pairs): {seen}"
+                news[series] = f"onset of {self.atom} on {series.task} ({series.variant}): {seen}"
         return news
 
     def __str__(self) -> str:
         """For a progress bar: what has emerged, and since when."""
-        return ", ".join(f"{SHORT[self.atom]} on {series[0]} since {step}" for series, step in self.found.items())
+        return ", ".join(f"{SHORT[self.atom]} on {series.task} since {step}" for series, step in self.found.items())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusionscope.errors import InputError
-from fusionscope.records import Record
 from fusionscope.records.change_point import Change, Floats, change_point
+from fusionscope.records.schema import Record
 
 PHASES = ((0.0, 0.2), (0.2, 0.8), (0.8, 1.0))
 """Early, middle and late layers as shares of the depth, after arXiv 2606.00959."""

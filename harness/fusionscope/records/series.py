@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 from itertools import count
 
-from fusionscope.records import Record
+from fusionscope.records.schema import Record, Series
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # device names of Windows
-Series = tuple[str, str, str, str]
 SHORT = {"redundancy": "R", "unique_vision": "U1", "unique_language": "U2", "synergy": "S"}
 
 
@@ -33,19 +32,16 @@ def at_end(records: Sequence[Record]) -> dict[Series, list[Record]]:
 
 
 def title(series: Series, among: Sequence[Series]) -> str:
-    """A series by what tells it from the others.
+    """A series by what tells it from the others: its task, and its variant where the task has several.
 
-    >>> one = ("sandbox/redundant", "crossed", "uniform", "exact")
-    >>> two = ("sandbox/redundant", "crossed", "natural", "exact")
-    >>> title(one, [one, two])
-    'sandbox/redundant (uniform pairs)'
-    >>> title(one, [one])
+    >>> crossed, natural = Series("sandbox/redundant", "crossed"), Series("sandbox/redundant", "crossed+natural")
+    >>> title(natural, [crossed, natural])
+    'sandbox/redundant (crossed+natural)'
+    >>> title(crossed, [crossed])
     'sandbox/redundant'
     """
-    rivals = [other for other in among if other[0] == series[0]]
-    words = (f"{series[1]} design", f"{series[2]} pairs", f"{series[3]} estimator")
-    telling = [word for i, word in enumerate(words, start=1) if len({other[i] for other in rivals}) > 1]
-    return f"{series[0]} ({', '.join(telling)})" if telling else series[0]
+    variants = {other.variant for other in among if other.task == series.task}
+    return f"{series.task} ({series.variant})" if len(variants) > 1 else series.task
 
 
 def folders(runs: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Records drawn as TensorBoard scalars, images and a custom-scalars layout.
 
-Tags, for each series (task, design, weights, estimator) of records:
+Tags, for each series (task and variant) of records:
 
 * ``pid <series>/<atom>`` and ``pid <series>/total``: the last layer's atoms, in bits: 5 tags
 * ``pid <series>/<atom> lower`` and ``... upper``: 95 % intervals, where there are standard errors: 8 tags
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from fusionscope.records.heatmap import depth_heatmap
-from fusionscope.records.schema import ATOMS, Record
+from fusionscope.records.schema import ATOMS, Record, Series
 
 MAX_LAYERS = 17
 """Layers with curves of their own; deeper models show evenly spaced ones, and all layers in the heatmaps."""
@@ -34,21 +34,21 @@ class SummaryWriter(Protocol):
     def add_custom_scalars(self, layout: dict[str, dict[str, list[object]]]) -> None: ...
 
 
-def series_name(series: tuple[str, str, str, str]) -> str:
-    """A series as tags spell it: slashes would open a group of their own.
+def series_name(series: Series) -> str:
+    """A series as tags spell it, of letters, digits and ``._-``: slashes would open a group of their own.
 
-    >>> series_name(("sandbox/synergy", "crossed", "uniform", "exact"))
-    'sandbox.synergy.crossed.uniform.exact'
+    >>> series_name(Series("sandbox/synergy", "masked:mean,draws=6"))
+    'sandbox.synergy.masked.mean.draws-6'
     """
-    return ".".join(part.replace("/", ".") for part in series)
+    return re.sub(r"[^\w.-]", ".", ".".join(series).replace("=", "-"))
 
 
-def tag(series: tuple[str, str, str, str], what: str) -> str:
+def tag(series: Series, what: str) -> str:
     """The tag of one number of a series' last layer."""
     return f"pid_{series_name(series)}/{what}"
 
 
-def layer_tag(series: tuple[str, str, str, str], atom: str, layer: int) -> str:
+def layer_tag(series: Series, atom: str, layer: int) -> str:
     """The tag of one atom of one layer of a series."""
     return f"pid_layers_{series_name(series)}/{atom}_layer_{layer:02d}"
 
@@ -79,8 +79,8 @@ def draw_scalars(writer: SummaryWriter, records: Sequence[Record]) -> None:
 
 
 def costs(records: Iterable[Record]) -> dict[str, float]:
-    """What the probes of one step took, by tag: layers and weights of a task share its passes."""
-    probes = {(record.task, record.design, record.estimator): record for record in records}.values()
+    """What the probes of one step took, by tag: layers and laws of a task share its passes."""
+    probes = {(record.task, record.design, repr(record.spec)): record for record in records}.values()
     return {
         "pid_cost/tokens": float(sum(record.tokens for record in probes)),
         "pid_cost/seconds": sum(record.seconds for record in probes),

@@ -7,7 +7,6 @@ Shapes: L layers, A images, B questions, K answers.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,8 @@ from torch import Tensor
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM
 from fusionscope.pid import PIDResult, pid_from_joint
-from fusionscope.probe import posteriors
+from fusionscope.probe import Execution, ProbeSpec, lens_of
+from fusionscope.probe.designs.crossed import Crossed
 from fusionscope.sandbox.tasks import load
 from fusionscope.tasks import HeldOutTask
 
@@ -37,7 +37,11 @@ def world_pid(variant: str) -> PIDResult:
 
 
 def model_pid(
-    lvlm: LVLM, variant: str, *, layers: str | int | Sequence[int] = "all", **settings: Any
+    lvlm: LVLM,
+    variant: str,
+    *,
+    layers: str | int | Sequence[int] = "all",
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
 ) -> dict[str, PIDResult]:
     """The PID of a model's decision function over the whole world.
 
@@ -45,16 +49,15 @@ def model_pid(
         lvlm: The model.
         variant: The question family.
         layers: Layer numbers, as in `fusionscope.probe.probe`.
-        **settings: Fields of `fusionscope.probe.Settings`.
+        execution: How to run.
 
     Returns:
-        Under each of the task's pair weights, the atoms [L] in bits.
+        Under each of the task's laws, the atoms [L] in bits.
     """
     task = load(variant, images="all")
-    found = posteriors(lvlm, task, design="crossed", layers=layers, **settings)
-    if found.crossed is None:
-        raise InputError(f"posteriors of design {found.design!r}", "enumeration needs the whole grid", "use crossed")
-    return {name: exact(found.crossed, task, name) for name in task.pair_weights}
+    spec = ProbeSpec(design="crossed", layers=layers)
+    grid = Crossed().posteriors(lvlm, task, lvlm.layer_numbers(layers), lens_of(lvlm, spec), spec, execution)
+    return {law: exact(grid.conditionals, task, law) for law in task.pair_weights}
 
 
 def exact(p_LABK: Tensor, task: HeldOutTask, weights: str) -> PIDResult:

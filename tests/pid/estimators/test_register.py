@@ -97,6 +97,6 @@ class Misnamed:
 def test_an_entry_point_that_is_no_estimator_is_refused(monkeypatch):
     entry = EntryPoint("misnamed", "unused:Misnamed", register.ESTIMATORS.group)
     monkeypatch.setattr(EntryPoint, "load", lambda _: Misnamed)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(plugins, "entries_of", lambda group: {"misnamed": entry})
     with pytest.raises(ConfigError, match=r"entry point 'misnamed' gives a Misnamed[\s\S]*subclass of .*Estimator"):
         get_estimator("misnamed")

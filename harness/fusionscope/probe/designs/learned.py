@@ -7,80 +7,93 @@ Shapes: N pairs, K answers, L layers, D width.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
+from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from fusionscope.lvlm import IMAGE, LVLM, Features, undisturbed
+from fusionscope.errors import InputError
+from fusionscope.lens import Lens
+from fusionscope.lvlm import LVLM, undisturbed
+from fusionscope.probe.designs.base import PairDesign, Sampling, chosen_pairs
 from fusionscope.probe.designs.classifier import cross_fit
+from fusionscope.probe.designs.features import image_features, text_features
+from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.pairs import run_pairs
 from fusionscope.probe.engine.placement import on_device
-from fusionscope.probe.engine.scoring import Rows, to_posteriors
-from fusionscope.probe.engine.session import Settings, chosen_pairs, features_of, passes_for, rows_of
-from fusionscope.probe.posteriors import Posteriors
+from fusionscope.probe.engine.scoring import to_posteriors
+from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.posteriors import PairPosteriors
 from fusionscope.tasks import HeldOutTask
 
 
-def learned_posteriors(
-    lvlm: LVLM, task: HeldOutTask, layers: Sequence[int], settings: Settings, seed: int
-) -> Posteriors:
+@dataclass(frozen=True, kw_only=True)
+class Learned(PairDesign):
     """p(y | image, question) of natural pairs, and cross-fitted p(y | image) and p(y | question).
 
     Folds keep the pairs of one image together.
 
+    Args:
+        folds: Folds of the cross-fitting, at least 2.
+
     Raises:
-        InputError: All pairs are of one image.
+        InputError: Fewer folds.
     """
-    start = perf_counter()
-    with undisturbed(lvlm.model):
-        rows = rows_of(lvlm, task.questions, settings.scoring)
-        images = features_of(lvlm, task, settings)
-        passes = passes_for(lvlm, layers, images, rows, settings, f"{task.name} (learned)")
-        pairs, answers = chosen_pairs(task, settings, seed)
-        score, logprob = rows.fold(run_pairs(passes, images, rows, pairs).flatten(1, 2))
-        sights, texts = image_features(images), text_features(lvlm, rows)
-    joint, mass = to_posteriors(score, logprob, settings.fallback)
-    fit = partial(cross_fit, folds=settings.folds, seed=seed)
-    fits = {
-        name: on_device(
-            lvlm.adapter.device, "fit classifiers to features", fit, features, pairs[:, column], joint, pairs[:, 0]
-        ).cpu()
-        for name, column, features in (("vision", 0, sights), ("language", 1, texts))
-    }
-    return Posteriors(
-        task=task.name,
-        design="learned",
-        layers=tuple(layers),
-        n_layers=lvlm.n_layers,
-        mass=mass,
-        joint=joint,
-        **fits,
-        pairs=pairs,
-        pair_answers=answers,
-        seconds=perf_counter() - start,
-        tokens=passes.tokens[0],
-        batch_rows=passes.budget.rows,
-        details={"folds": float(settings.folds)},
-    )
 
+    name: ClassVar[str] = "learned"
+    has_features: ClassVar[bool] = True
+    folds: int = 5
 
-def image_features(images: Sequence[Features]) -> Tensor:
-    """Mean and standard deviation of each image's tokens, float64 [A, 2 D]."""
-    states = [image["embeddings" if "embeddings" in image else "features"].double().cpu() for image in images]
-    return torch.stack([torch.cat([one.mean(0), one.std(0, correction=0)]) for one in states])
+    def __post_init__(self) -> None:
+        if isinstance(self.folds, bool) or not isinstance(self.folds, int) or self.folds < 2:
+            raise InputError(f"folds={self.folds!r}", "a classifier must not see what it predicts", "use 2 or more")
 
+    @property
+    def sentence(self) -> str:
+        return (
+            "p(y|image) and p(y|question) were predicted, for natural pairs, by classifiers of frozen features, "
+            f"cross-fitted over {self.folds} folds (learned design); the numbers are observational."
+        )
 
-def text_features(lvlm: LVLM, rows: Rows) -> Tensor:
-    """Mean and position-weighted mean of each question's word embeddings, float64 [B, 2 D].
+    def posteriors(
+        self, lvlm: LVLM, task: HeldOutTask, layers: Sequence[int], lens: Lens, spec: Sampling, execution: Execution
+    ) -> PairPosteriors:
+        """Run the natural pairs and fit both classifiers.
 
-    The second tells orders of the same words apart.
-    """
-    found = []
-    for b in range(rows.n_questions):
-        ids = [i for i in rows.ids[b * rows.per_question] if i != IMAGE]
-        words = lvlm.adapter.embedding(torch.tensor(ids, device=lvlm.adapter.device)).double().cpu()
-        place = torch.linspace(-1, 1, len(ids), dtype=words.dtype)
-        found.append(torch.cat([words.mean(0), (words * place[:, None]).mean(0)]))
-    return torch.stack(found)
+        Raises:
+            InputError: All pairs are of one image.
+        """
+        start = perf_counter()
+        with undisturbed(lvlm.model):
+            rows = rows_of(lvlm, task.questions, spec.scoring)
+            images = features_of(lvlm, task, execution)
+            passes = passes_for(lvlm, layers, images, rows, lens, execution, f"{task.name} (learned)")
+            pairs, answers = chosen_pairs(task, spec)
+            score, logprob = rows.fold(run_pairs(passes, images, rows, pairs).flatten(1, 2))
+            of_images, of_questions = image_features(images), text_features(lvlm, rows)
+        joint, mass = to_posteriors(score, logprob, spec.fallback)
+        fit = partial(cross_fit, folds=self.folds, seed=spec.seed)
+        vision, language = (
+            on_device(
+                lvlm.adapter.device, "fit classifiers to features", fit, features, pairs[:, column], joint, pairs[:, 0]
+            ).cpu()
+            for column, features in ((0, of_images), (1, of_questions))
+        )
+        return PairPosteriors(
+            task=task.name,
+            design=self.name,
+            layers=tuple(layers),
+            n_layers=lvlm.n_layers,
+            mass=mass,
+            joint=joint,
+            vision=vision,
+            language=language,
+            pairs=pairs,
+            pair_answers=answers,
+            features_vision=of_images[pairs[:, 0]],
+            features_language=of_questions[pairs[:, 1]],
+            seconds=perf_counter() - start,
+            tokens=passes.tokens[0],
+            batch_rows=passes.budget.rows,
+            details={"folds": float(self.folds)},
+        )

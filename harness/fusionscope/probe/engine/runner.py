@@ -19,12 +19,11 @@ from fusionscope.lvlm import IMAGE, LVLM, Batch, Features
 from fusionscope.lvlm.batch import PaddingSide, stack
 from fusionscope.lvlm.model import repeat_cache
 from fusionscope.lvlm.prompt import common_prefix
+from fusionscope.probe.engine.execution import Progress
 from fusionscope.probe.engine.memory import HEAD_ELEMENTS, out_of_memory
 from fusionscope.probe.engine.scoring import Rows
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Called with the number of sequences done and their total."""
 
 
 @dataclass(kw_only=True)

@@ -1,12 +1,13 @@
 """Interventions: atoms and accuracy before and after something is taken away from a task."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from fusionscope.errors import UnknownNameError
 from fusionscope.lvlm import LVLM
-from fusionscope.probe.posteriors import ProbeResult
+from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.probe import probe
+from fusionscope.probe.result import ProbeResult
+from fusionscope.probe.spec import ProbeSpec
 from fusionscope.tasks import HeldOutTask
 from fusionscope.tasks.transforms import occlude, shuffle_images, shuffle_words
 
@@ -18,7 +19,12 @@ INTERVENTIONS: Mapping[str, Callable[[HeldOutTask], HeldOutTask]] = {
 
 
 def compare(
-    lvlm: LVLM, task: HeldOutTask, interventions: Sequence[str] = tuple(INTERVENTIONS), **settings: Any
+    lvlm: LVLM,
+    task: HeldOutTask,
+    interventions: Sequence[str] = tuple(INTERVENTIONS),
+    spec: ProbeSpec = ProbeSpec(),  # noqa: B008 (frozen)
+    *,
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
 ) -> dict[str, list[ProbeResult]]:
     """The task as it is and after each intervention.
 
@@ -26,7 +32,8 @@ def compare(
         lvlm: The model.
         task: The task.
         interventions: Names out of `INTERVENTIONS`.
-        **settings: Passed to `probe`.
+        spec: What to measure.
+        execution: How to run.
 
     Returns:
         Results by name; ``"none"`` comes first.
@@ -42,4 +49,4 @@ def compare(
                 "use these, or change the task yourself",
             )
     changed = {"none": task, **{name: INTERVENTIONS[name](task) for name in interventions}}
-    return {name: probe(lvlm, variant, **settings) for name, variant in changed.items()}
+    return {name: probe(lvlm, each, spec, execution=execution) for name, each in changed.items()}

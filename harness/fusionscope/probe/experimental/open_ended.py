@@ -19,8 +19,9 @@ from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM, Features, undisturbed
 from fusionscope.lvlm.batch import stack
 from fusionscope.probe.designs.noise import seed_of
+from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.runner import expanded
-from fusionscope.probe.engine.session import Settings, features_of
+from fusionscope.probe.engine.session import features_of
 from fusionscope.tasks import HeldOutTask, Question
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -68,7 +69,7 @@ def open_ended(
     generator = torch.Generator().manual_seed(seed)
     pairs = task.pairs[torch.randint(len(task.pairs), (n_pairs,), generator=generator)].tolist()
     with undisturbed(lvlm.model):
-        images = features_of(lvlm, task, Settings())
+        images = features_of(lvlm, task, Execution())
         said = [
             answer
             for n, (a, b) in enumerate(pairs)

@@ -15,13 +15,17 @@ import torch
 from torch import Tensor
 
 from fusionscope.errors import InputError
+from fusionscope.lens import LogitLens
 from fusionscope.lvlm import IMAGE, LVLM, undisturbed
 from fusionscope.lvlm.batch import stack
 from fusionscope.pid import GaussianPID, PIDResult
+from fusionscope.probe.designs.base import chosen_pairs
+from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.placement import on_device
 from fusionscope.probe.engine.runner import Passes, expanded
 from fusionscope.probe.engine.scoring import Rows
-from fusionscope.probe.engine.session import Settings, chosen_pairs, features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.spec import ProbeSpec
 from fusionscope.tasks import HeldOutTask
 
 _Parts = tuple[Tensor, Tensor, Tensor]
@@ -80,11 +84,12 @@ def representation_pid(
             "use probe, which needs none",
         )
     with undisturbed(lvlm.model):
-        settings = Settings(batch_size=batch_size, max_pairs=max_pairs, scoring="single")
-        rows, images = rows_of(lvlm, task.questions, "single"), features_of(lvlm, task, settings)
-        pairs, _ = chosen_pairs(task, settings, seed)
+        execution = Execution(batch_size=batch_size)
+        rows, images = rows_of(lvlm, task.questions, "single"), features_of(lvlm, task, execution)
+        pairs, _ = chosen_pairs(task, ProbeSpec(max_pairs=max_pairs, seed=seed))
+        lens = LogitLens(norm=lvlm.final_norm, head=lvlm.head)
         wanted = sorted({*numbers, lvlm.n_layers})
-        passes = passes_for(lvlm, wanted, images, rows, settings, task.name)
+        passes = passes_for(lvlm, wanted, images, rows, lens, execution, task.name)
         parts = _all_pooled(passes, rows, images, pairs)
     vision, language = (torch.cat([part[i] for part in parts], dim=1) for i in (0, 1))
     decision = torch.cat([part[2] for part in parts])

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusionscope.errors import InputError
 from fusionscope.lvlm import LVLM
-from fusionscope.probe.posteriors import Posteriors
-from fusionscope.probe.probe import posteriors
+from fusionscope.probe.designs.crossed import Crossed
+from fusionscope.probe.engine.execution import Execution
+from fusionscope.probe.posteriors import GridPosteriors
+from fusionscope.probe.probe import lens_of
+from fusionscope.probe.spec import ProbeSpec
 from fusionscope.tasks import HeldOutTask, Question
 
 
@@ -46,7 +48,14 @@ def rotated(question: Question, options: Sequence[str], by: int) -> Question:
     return replace(question, text="".join(parts) + text[end:])
 
 
-def rotation_posteriors(lvlm: LVLM, task: HeldOutTask, options: Sequence[Sequence[str]], **settings: Any) -> Posteriors:
+def rotation_posteriors(
+    lvlm: LVLM,
+    task: HeldOutTask,
+    options: Sequence[Sequence[str]],
+    spec: ProbeSpec = ProbeSpec(),  # noqa: B008 (frozen)
+    *,
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
+) -> GridPosteriors:
     """Posteriors over the answers themselves, averaged over all rotations of the options.
 
     A preference for a letter then weighs on every answer alike.
@@ -55,33 +64,29 @@ def rotation_posteriors(lvlm: LVLM, task: HeldOutTask, options: Sequence[Sequenc
         lvlm: The model.
         task: A crossable task with lettered options.
         options: The K options of each question as its text writes them.
-        **settings: Passed to `posteriors`.
+        spec: What to measure; the design is the crossed one.
+        execution: How to run.
 
     Returns:
         Posteriors of the crossed design; ``details["letter_bias"]`` is the mean total variation between the answer's
         distribution in one rotation and the mean over rotations, at the last of the layers.
     """
     count = len(task.answers)
-    found = []
+    layers, lens = lvlm.layer_numbers(spec.layers), lens_of(lvlm, spec)
+    rotations: list[tuple[GridPosteriors, Tensor]] = []
     for by in range(count):
         questions = [rotated(q, o, by) for q, o in zip(task.questions, options, strict=True)]
-        one = posteriors(lvlm, replace(task, questions=questions), design="crossed", **settings)
+        grid = Crossed().posteriors(lvlm, replace(task, questions=questions), layers, lens, spec, execution)
         # Letter k stands for answer k + by: put every answer's probability back in its place.
-        found.append((one, _grid(one).roll(by, dims=-1)))
-    mean = torch.stack([p for _, p in found]).mean(0)
-    bias = torch.stack([(p[-1] - mean[-1]).abs().sum(-1).mean() / 2 for _, p in found]).mean()
-    last = found[-1][0]
+        rotations.append((grid, grid.conditionals.roll(by, dims=-1)))
+    mean = torch.stack([p for _, p in rotations]).mean(0)
+    bias = torch.stack([(p[-1] - mean[-1]).abs().sum(-1).mean() / 2 for _, p in rotations]).mean()
+    last = rotations[-1][0]
     return replace(
         last,
-        crossed=mean,
-        mass=torch.stack([one.mass for one, _ in found]).mean(0),
-        seconds=sum(one.seconds for one, _ in found),
-        tokens=sum(one.tokens for one, _ in found),
+        conditionals=mean,
+        mass=torch.stack([grid.mass for grid, _ in rotations]).mean(0),
+        seconds=sum(grid.seconds for grid, _ in rotations),
+        tokens=sum(grid.tokens for grid, _ in rotations),
         details={**last.details, "rotations": float(count), "letter_bias": float(bias)},
     )
-
-
-def _grid(found: Posteriors) -> Tensor:
-    if found.crossed is None:
-        raise InputError(f"posteriors of design {found.design!r}", "rotation needs the grid", "use design='crossed'")
-    return found.crossed

@@ -3,11 +3,13 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fusionscope.errors import ConfigError
+from fusionscope.plugins import called
+from fusionscope.probe import ProbeSpec
 from fusionscope.records import ATOMS, Record
 from fusionscope.records.series import SHORT, last_layer
 from fusionscope.records.yaml_file import read_yaml
@@ -15,11 +17,10 @@ from fusionscope.study.comparison import breadth
 from fusionscope.study.comparison.breadth import Row
 from fusionscope.study.report.tables import Rows, as_markdown, with_error
 from fusionscope.study.sweep.checkpoints import Checkpoint, one_checkpoint
-from fusionscope.study.sweep.run import Plan
 from fusionscope.tasks import TaskSpec
 
 SPEC = "profile.yaml"
-_KEYS = {"tasks", "models", "design", "weights", "layers", "estimator", "settings"}
+_KEYS = {"tasks", "models", "spec", "batch_size"}
 _MODEL_KEYS = {"name", "path", "family", "parameters"}
 
 
@@ -47,27 +48,14 @@ class Profile:
     Args:
         models: The models.
         tasks: Held-out tasks.
-        design: The design, or None for each task's own.
-        weights: Pair weights; the first that a task has is compared over models.
-        layers: Which layers are measured; the last one is compared.
-        estimator: The PID estimator.
-        settings: More keyword arguments of `fusionscope.probe.probe`.
+        spec: What to measure; the last layer is compared, under the first law that a task has.
+        batch_size: Sequences per pass; None finds it.
     """
 
     models: Sequence[Model]
     tasks: Sequence[TaskSpec]
-    design: str | None = None
-    weights: Literal["all"] | Sequence[str] = "all"
-    layers: str | Sequence[int] = "last"
-    estimator: str = "exact"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def plan(self) -> Plan:
-        """What to measure of every model."""
-        return Plan(
-            tasks=self.tasks, designs=(self.design,), weights=self.weights, layers=self.layers,
-            estimator=self.estimator, settings=self.settings,
-        )  # fmt: skip
+    spec: ProbeSpec
+    batch_size: int | None = None
 
     def checkpoints(self) -> list[Checkpoint]:
         """The models as checkpoints; records carry the models' names.
@@ -104,18 +92,18 @@ def read_profile(path: str | Path) -> Profile:
     if twice:
         raise ConfigError(f"{file} names {', '.join(twice)} twice", "records carry the name", "give each its own")
     tasks = [TaskSpec.parse(row, where=str(file)) for row in found["tasks"]]
-    rest = {key: value for key, value in found.items() if key not in ("models", "tasks") and value is not None}
-    return Profile(models=models, tasks=tasks, **rest)
+    spec = called(f"{file}: spec", ProbeSpec, {"layers": "last", **(found.get("spec") or {})})
+    return Profile(models=models, tasks=tasks, spec=spec, batch_size=found.get("batch_size"))
 
 
 def rows_of(profile: Profile, records: Sequence[Record]) -> list[Row]:
-    """One row a model and task that has records: the last layer, under the first pair weights."""
+    """One row a model and task that has records: the last layer, under the first law."""
     rows = []
     models = {model.name: model for model in profile.models}
     for task in dict.fromkeys(record.task for record in records):
         own = [record for record in last_layer(records) if record.task == task and record.run in models]
-        order = list(dict.fromkeys(record.weights for record in own))
-        for record in (r for r in own if r.weights == order[0]):
+        order = list(dict.fromkeys(record.law for record in own))
+        for record in (r for r in own if r.law == order[0]):
             model = models[record.run]
             rows.append(Row(model=model.name, family=model.family, parameters=model.parameters, record=record))
     places = {model.name: i for i, model in enumerate(profile.models)}
@@ -248,7 +236,8 @@ def _flat(row: Row) -> dict[str, Any]:
     record = row.record
     return {
         "model": row.model, "family": row.family, "parameters": row.parameters, "task": record.task,
-        "design": record.design, "weights": record.weights, "estimator": record.estimator, "layer": record.layer,
+        "variant": record.variant, "design": record.design, "law": record.law, "estimator": record.estimator,
+        "layer": record.layer,
         **record.atoms, "total": record.total,
         **{f"se_{name}": record.standard_errors.get(name, math.nan) for name in (*ATOMS, "total")},
         **{f"low_{atom}": record.interval(atom)[0] for atom in ATOMS},

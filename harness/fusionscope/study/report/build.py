@@ -114,7 +114,7 @@ def summary(records: Sequence[Record]) -> str:
     onsets = tables.synergy_onsets(records)
     for series, found in onsets.items():
         name = title(series, list(onsets))
-        name = name if name != series[0] else f"{name} ({series[2]} pairs)"
+        name = name if name != series.task else f"{name} ({series.variant})"
         lines.append(f"  {name}: {found}" + ("" if math.isnan(found.null) else f"; null {found.null:.3f} bits"))
     return "\n".join([*lines, "", costs(records)])
 

@@ -90,7 +90,7 @@ def depth_figure(records: Sequence[Record]) -> Figure:
             for axes, atom in zip(row, ATOMS, strict=True):
                 mesh = draw_grid(axes, own, atom, vmax=vmax)
                 mesh.set_rasterized(True)
-            row[0].set_ylabel(f"{series[0]}\n{series[2]} pairs\nlayer", fontsize=8)
+            row[0].set_ylabel(f"{series.task}\n{series.variant}\nlayer", fontsize=8)
         figure.colorbar(mesh, ax=panels, label="bits", shrink=0.6)
         figure.supxlabel("optimizer step of each probe (equal widths)", fontsize=9)
     return figure

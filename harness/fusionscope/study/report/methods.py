@@ -2,30 +2,13 @@
 
 from collections.abc import Sequence
 
+from fusionscope.pid.estimators import get_estimator, known_estimators
+from fusionscope.probe import get_design, known_designs
 from fusionscope.records import Journey, Record
 
-_DESIGNS = {
-    "crossed": (
-        "Every image was shown with every question; p(y|image) and p(y|question) are the means of p(y|image, question) "
-        "over the other modality under the pair weights named (crossed design), so nothing was masked."
-    ),
-    "masked": (
-        "p(y|image) and p(y|question) come from passes in which the other modality was masked (masked design, that of "
-        "Xiu et al.); what the model answers to masked input is taken as what it knows without it."
-    ),
-    "learned": (
-        "p(y|image) and p(y|question) were learned from the natural pairs (learned design); the numbers are "
-        "observational."
-    ),
-}
-_WEIGHTS = {
-    "uniform": "Under uniform weights images and questions are independent: the numbers are interventional.",
-    "natural": "Under natural weights pairs count as they occur: the numbers are observational.",
-}
-_ESTIMATORS = {
-    "exact": "The decomposition is the exact one of Bertschinger et al., a convex problem solved with a certificate",
-    "batch": "The decomposition is estimated by the BATCH network of Liang et al.",
-    "gaussian": "The decomposition is the Gaussian one",
+_LAWS = {
+    "uniform": "Under the uniform law images and questions are independent: the numbers are interventional.",
+    "natural": "Under the natural law pairs count as they occur: the numbers are observational.",
 }
 SOURCES = (
     "L. Xiu, X. Luo, H. Nakayama. A Comprehensive Information-Decomposition Analysis of Large Vision-Language Models. "
@@ -41,16 +24,10 @@ SOURCES = (
 
 def sentences(records: Sequence[Record], journey: Journey | None = None) -> list[str]:
     """The methods paragraph of a report."""
-    designs = sorted({record.design for record in records})
-    found = [
-        _DESIGNS.get(design.partition("/")[0], f"The unimodal posteriors follow design {design!r}.")
-        for design in designs
-    ]
-    weights = {record.weights for record in records if record.design == "crossed"}
-    found += [text for name, text in _WEIGHTS.items() if name in weights]
-    found += [
-        f"{_ESTIMATORS.get(name, f'The estimator is {name!r}')}." for name in sorted({r.estimator for r in records})
-    ]
+    found = [*dict.fromkeys(_design_sentence(record) for record in records)]
+    laws = {record.law for record in records if record.design == "crossed"}
+    found += [text for name, text in _LAWS.items() if name in laws]
+    found += [*dict.fromkeys(_estimator_sentence(record) for record in records)]
     found.append(
         "Redundancy, unique vision, unique language and synergy add up to I(vision, language; answer), in bits; they "
         "are signed and never clamped. Layers are read at the last position with "
@@ -76,9 +53,21 @@ def sentences(records: Sequence[Record], journey: Journey | None = None) -> list
     return found
 
 
+def _design_sentence(record: Record) -> str:
+    if record.design not in known_designs():
+        return f"The unimodal posteriors follow design {record.design!r}, whose package is not installed here."
+    return get_design(record.design, record.spec.get("design_options")).sentence
+
+
+def _estimator_sentence(record: Record) -> str:
+    if record.estimator not in known_estimators():
+        return f"The estimator is {record.estimator!r}, whose package is not installed here."
+    return get_estimator(record.estimator, **record.spec.get("estimator_options", {})).sentence
+
+
 def _lenses(records: Sequence[Record]) -> list[str]:
-    others = {bool(record.diagnostics.get("other_lens", 0.0)) for record in records}
-    return [("the logit lens", "a lens of the user's own")[other] for other in sorted(others)]
+    names = sorted({str(record.spec.get("lens", "logit")) for record in records})
+    return ["the logit lens" if name == "logit" else f"the lens {name}" for name in names]
 
 
 def _samples(records: Sequence[Record]) -> list[str]:

@@ -6,7 +6,8 @@ from html import escape
 
 from fusionscope.records import ATOMS, Record
 from fusionscope.records.onset import Onset, depth_onset, onset, phases
-from fusionscope.records.series import SHORT, Series, at_end, by_series, last_layer, title
+from fusionscope.records.schema import Series
+from fusionscope.records.series import SHORT, at_end, by_series, last_layer, title
 
 Rows = list[tuple[str, ...]]
 
@@ -14,14 +15,11 @@ Rows = list[tuple[str, ...]]
 def stage_ends(records: Sequence[Record]) -> Rows:
     """The last layer's atoms at the end of each stage, in bits, with standard errors; the header first."""
     groups = by_series(last_layer(records))
-    # Task and pairs always; design and estimator where there are several.
-    shown = [0, *(i for i in (1, 3) if len({series[i] for series in groups}) > 1), 2]
-    names = [("task", "design", "pairs", "estimator")[i] for i in shown]
-    rows: Rows = [(*names, "stage", "step", *(f"{SHORT[a]} (bits)" for a in ATOMS), "accuracy", "n")]
+    rows: Rows = [("task", "variant", "stage", "step", *(f"{SHORT[a]} (bits)" for a in ATOMS), "accuracy", "n")]
     for series, own in groups.items():
         for record in {r.stage: r for r in own}.values():
             atoms = [with_error(record, atom) for atom in ATOMS]
-            place = (*(series[i] for i in shown), record.stage, str(record.step))
+            place = (*series, record.stage, str(record.step))
             rows.append((*place, *atoms, _share(record.accuracy), str(record.n)))
     return rows
 

@@ -3,14 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fusionscope.errors import ConfigError, FusionscopeError
-from fusionscope.lvlm import FeatureCache
-from fusionscope.probe import design_of, model_name, probe, sample_size, to_record
+from fusionscope.lvlm import FeatureCache, weights_fingerprint
+from fusionscope.probe import Execution, ProbeSpec, model_name, probe, readable, to_record
 from fusionscope.records import Record, RecordFile
 from fusionscope.study.sweep.checkpoints import Checkpoint
 from fusionscope.study.sweep.models import Models
@@ -20,53 +20,32 @@ RECORDS = "records.jsonl"
 _SHARD = "records.worker{}.jsonl"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to measure of every checkpoint.
-
-    Args:
-        tasks: Held-out tasks.
-        designs: Designs; None is the task's own default.
-        weights: Names of pair weights, or ``"all"`` that a task has.
-        layers: ``"all"``, ``"last"`` or layer numbers.
-        estimator: The PID estimator.
-        settings: More keyword arguments of `fusionscope.probe.probe`.
-    """
-
-    tasks: Sequence[str | TaskSpec | HeldOutTask]
-    designs: Sequence[str | None] = (None,)
-    weights: Literal["all"] | Sequence[str] = "all"
-    layers: str | Sequence[int] = "all"
-    estimator: str = "exact"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def weights_of(self, task: HeldOutTask) -> tuple[str, ...]:
-        """The pair weights under which a task is decomposed."""
-        return tuple(task.pair_weights) if self.weights == "all" else tuple(self.weights)
-
-
 def sweep(
     checkpoints: Sequence[Checkpoint],
-    plan: Plan,
+    tasks: Sequence[str | TaskSpec | HeldOutTask],
+    specs: Sequence[ProbeSpec],
     directory: Path,
     *,
     device: str = "cpu",
     dtype: str = "auto",
     share: tuple[int, int] = (0, 1),
     keep_going: bool = False,
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
     say: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Probe what has no records yet, and add it to ``records.jsonl``; may be stopped at any moment and run again.
 
     Args:
         checkpoints: What to probe.
-        plan: What to measure.
+        tasks: Held-out tasks.
+        specs: What to measure of each.
         directory: Where the records are.
         device: Where the models go.
         dtype: Dtype of Hugging Face models.
         keep_going: Go on with the other checkpoints where one cannot be loaded or probed, and raise at the end.
         share: This worker's number and how many there are: it takes every n-th checkpoint and writes a file of its own.
-        say: Told what happens.
+        execution: How to run.
+        say: Called with a line for whatever happens.
 
     Returns:
         Number of probes made.
@@ -75,27 +54,32 @@ def sweep(
         ConfigError: No tasks, a model under a name that has records of another one, or, with ``keep_going``,
             checkpoints that failed and why.
     """
-    if not plan.tasks:
+    if not tasks:
         raise ConfigError("no task to probe", "a sweep needs at least one held-out task", "name one with --task")
     number, workers = share
     out = RecordFile(directory / (RECORDS if workers == 1 else _SHARD.format(number)))
     done = RecordFile(directory / RECORDS).read() + (out.read() if workers > 1 else [])
-    tasks = load_tasks(plan.tasks)
-    models, cache, made = Models(device=device, dtype=dtype), FeatureCache(), 0
+    loaded = load_tasks(tasks)
+    for task in loaded:
+        for spec in specs:
+            spec.check(task)
+    models, made = Models(device=device, dtype=dtype), 0
+    if execution.feature_cache is None:
+        execution = replace(execution, feature_cache=FeatureCache())
     failed: dict[str, str] = {}
     mine = checkpoints[number::workers]
     for i, checkpoint in enumerate(mine, start=1):
         missing = [
-            (task, design)
-            for task in tasks
-            for design in plan.designs
-            if not _is_done(done, checkpoint, task, design, plan)
+            (task, spec)
+            for task in loaded
+            for spec in specs
+            if not _is_done(done, checkpoint, readable(task, spec), spec)
         ]
         try:
             _check_model(done, checkpoint, directory)
             if not missing:
                 continue
-            made += _probe_all(models, checkpoint, missing, plan, cache, out)
+            made += _probe_all(models, checkpoint, missing, execution, out)
             say(f"[{i}/{len(mine)}] {checkpoint.run} step {checkpoint.step}: {len(missing)} probes")
         except Exception as error:  # whatever stops one model: a missing package is an ImportError
             if not keep_going:
@@ -113,18 +97,19 @@ def sweep(
 
 
 def _probe_all(
-    models: Models, checkpoint: Checkpoint, missing: Sequence[tuple[HeldOutTask, str | None]], plan: Plan,
-    cache: FeatureCache, out: RecordFile,
-) -> int:  # fmt: skip
+    models: Models,
+    checkpoint: Checkpoint,
+    missing: Sequence[tuple[HeldOutTask, ProbeSpec]],
+    execution: Execution,
+    out: RecordFile,
+) -> int:
     """Probe a checkpoint; each task's records are on the disk before the next begins."""
     lvlm = models.load(checkpoint)
-    for task, design in missing:
-        with models.precision():
-            results = probe(
-                lvlm, task, design=design, weights=plan.weights_of(task), layers=plan.layers,
-                estimator=plan.estimator, feature_cache=cache, **plan.settings,
-            )  # fmt: skip
-        out.append([_record(result, checkpoint, model_name(lvlm)) for result in results])
+    with models.precision():
+        execution = execution.of_model(weights_fingerprint([lvlm.model]))
+        for task, spec in missing:
+            results = probe(lvlm, task, spec, execution=execution)
+            out.append([_record(result, checkpoint, model_name(lvlm)) for result in results])
     return len(missing)
 
 
@@ -175,6 +160,7 @@ def _record(result: Any, checkpoint: Checkpoint, model: str) -> Record:
     return to_record(
         result,
         run=checkpoint.run,
+        run_name=checkpoint.run,
         step=checkpoint.step,
         stage=checkpoint.stage,
         stage_step=checkpoint.stage_step,
@@ -197,28 +183,30 @@ def _check_model(records: Sequence[Record], checkpoint: Checkpoint, directory: P
         )
 
 
-def _is_done(
-    records: Sequence[Record], checkpoint: Checkpoint, task: HeldOutTask, design: str | None, plan: Plan
-) -> bool:
-    """Whether all layers under all weights are there, of as many images (but damaged ones) and questions."""
-    place = (checkpoint.run, checkpoint.step, checkpoint.stage, task.name, plan.estimator)
-    chosen = design_of(task, design)
-    images, questions = sample_size(task, design, **plan.settings)
-    damaged = int(plan.settings.get("max_bad_images", 0))
-    found = [
-        r for r in records
-        if (r.run, r.step, r.stage, r.task, r.estimator) == place and r.design == chosen
-        and images - damaged <= r.n_images <= images
-        and (r.n_questions == questions or r.n_images < images)
-    ]  # fmt: skip
-    if not found:
+def _is_done(records: Sequence[Record], checkpoint: Checkpoint, task: HeldOutTask, spec: ProbeSpec) -> bool:
+    """Whether all layers under all laws are there, measured in this way on this content."""
+    place = (checkpoint.run, checkpoint.step, checkpoint.stage, task.name)
+    of_task = [
+        record
+        for record in records
+        if (record.run, record.step, record.stage, record.task) == place
+        and record.fingerprints.get("task") == task.fingerprint
+    ]
+    if not of_task:
         return False
-    wanted = set(plan.weights_of(task)) if chosen == "crossed" else {"natural"}
-    layers = _layers(plan.layers, found[0].n_layers)
-    return {(r.weights, r.layer) for r in found} >= {(name, layer) for name in wanted for layer in layers}
+    design = spec.design_of(task)
+    lens = "logit" if spec.lens is None else str(spec.lens)
+    layers = _layers(spec.layers, of_task[0].n_layers)
+    there = {(record.fingerprints.get("spec"), record.layer) for record in of_task}
+    return all(
+        (spec.fingerprint(design, law, lens), layer) in there
+        for law in design.laws(task, spec.laws)
+        for layer in layers
+    )
 
 
-def _layers(layers: str | Sequence[int], n_layers: int) -> set[int]:
+def _layers(layers: str | int | Sequence[int], n_layers: int) -> set[int]:
     if isinstance(layers, str):
         return set(range(n_layers + 1)) if layers == "all" else {n_layers}
-    return {layer % (n_layers + 1) for layer in layers}
+    numbers = (layers,) if isinstance(layers, int) else layers
+    return {layer % (n_layers + 1) for layer in numbers}

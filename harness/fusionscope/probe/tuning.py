@@ -12,9 +12,10 @@ from torch import Tensor
 from fusionscope.lens import LogitLens, TunedLens
 from fusionscope.lvlm import LVLM, FeatureCache, undisturbed, weights_fingerprint
 from fusionscope.lvlm.batch import stack
+from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.memory import SHARE_OF_FREE
 from fusionscope.probe.engine.runner import expanded
-from fusionscope.probe.engine.session import Settings, features_of, rows_of
+from fusionscope.probe.engine.session import features_of, rows_of
 from fusionscope.tasks import HeldOutTask
 
 
@@ -91,7 +92,7 @@ def _batches(
     seed: int,
 ) -> Iterator[dict[int, Tensor]]:
     rows = rows_of(lvlm, task.questions, "sequence")
-    images = features_of(lvlm, task, Settings(feature_cache=feature_cache))
+    images = features_of(lvlm, task, Execution(feature_cache=feature_cache))
     pairs = task.pairs
     if task.crossable:
         pairs = torch.cartesian_prod(torch.arange(len(task.images)), torch.arange(len(task.questions)))
