@@ -41,7 +41,7 @@ def run(directory: Path, *arguments: object) -> tuple[list[float], dict[str, tor
 def records(directory: Path) -> dict[tuple[int, str, str, int], torch.Tensor]:
     """The atoms of each probe, written once though two processes took part."""
     found = RecordFile(directory / "records.jsonl").read()
-    places = [(record.step, record.task, record.weights, record.layer) for record in found]
+    places = [(record.step, record.task, record.law, record.layer) for record in found]
     assert len(set(places)) == len(places)
     atoms = [torch.tensor([getattr(record, atom) for atom in ATOMS]) for record in found]
     return dict(zip(places, atoms, strict=True))
