@@ -6,6 +6,7 @@ import torch
 from fusionscope.errors import InputError
 from fusionscope.pid import (
     bootstrap_crossed,
+    confidence_intervals,
     local_contributions,
     permutation_null,
     pid_crossed,
@@ -85,6 +86,45 @@ def test_an_enumerated_axis_is_neither_corrected_nor_uncertain():
     assert float(both.standard_errors["synergy"]) == 0
     images = pid_crossed(p, standard_errors=True, questions_enumerated=True)
     assert 0 < images.standard_errors["total"] < pid_crossed(p, standard_errors=True).standard_errors["total"]
+
+
+def test_a_balanced_axis_is_not_corrected_and_its_interval_holds_the_truth():
+    """48 images of four types, twelve of each: H(Y) is 2 bits in the sample as in the population."""
+    types = torch.arange(48) % 4
+    answers = torch.softmax(9.0 * torch.nn.functional.one_hot(types, 4).double(), -1)
+    p = answers[:, None].expand(48, 20, 4)
+    truth = pid_crossed(p, **EXACT).unique_vision
+    assert truth < 2
+    random, balanced = (pid_crossed(p, standard_errors=True, images_balanced=flag) for flag in (False, True))
+    assert random.unique_vision > 2
+    assert random.diagnostics["above_log2_k"] == 1
+    assert balanced.diagnostics["above_log2_k"] == 0
+    assert abs(balanced.unique_vision - truth) < 1e-9
+    low, high = confidence_intervals(balanced)["unique_vision"]
+    assert low <= truth <= high
+
+
+@pytest.mark.parametrize("shape", [(48, 4, 2), (30, 12, 4), (16, 16, 3)])
+def test_atoms_do_not_depend_on_the_order_of_images_questions_or_sources(shape):
+    p = conditionals(*shape)
+    result = pid_crossed(p, standard_errors=True)
+    g = torch.Generator().manual_seed(1)
+    images, questions = (torch.randperm(n, generator=g) for n in shape[:2])
+    permuted = pid_crossed(p[images][:, questions])
+    swapped = pid_crossed(p[images][:, questions].transpose(0, 1))
+    mirrored = ("redundancy", "unique_language", "unique_vision", "synergy")
+    for name, mirror in zip(ATOMS, mirrored, strict=True):
+        tolerance = 0.01 * result.standard_errors[name] + 1e-12
+        assert (getattr(permuted, name) - getattr(result, name)).abs() <= tolerance, name
+        assert (getattr(swapped, mirror) - getattr(result, name)).abs() <= tolerance, name
+
+
+def test_a_layer_is_decomposed_alike_whatever_layers_are_beside_it():
+    p = conditionals(12, 8, 3, leading=(3,))
+    together = pid_crossed(p, standard_errors=True)
+    alone = pid_crossed(p[1], standard_errors=True)
+    for name in ATOMS:
+        torch.testing.assert_close(together.atoms()[name][1], alone.atoms()[name], atol=1e-5, rtol=0)
 
 
 def test_standard_errors_agree_with_a_bootstrap():

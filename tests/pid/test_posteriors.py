@@ -154,6 +154,18 @@ def test_cells_give_bounds_that_hold_and_an_estimate_that_is_close():
     assert dual.max() <= 1 + 1e-12
 
 
+@pytest.mark.parametrize("language_scale", [0.0, 0.3])
+def test_a_source_that_tells_all_leaves_no_synergy_however_coarse_the_cells(language_scale):
+    """With ten answers and 2,000 points, cells alone put the union .09 bits under the vision's information."""
+    vision, language = rows(2000, 10, 0, 1.5), rows(2000, 10, 1, language_scale)
+    result = pid_from_posteriors(vision, vision, language, max_tilt=1.0, standard_errors=True)
+    assert abs(result.synergy) < 1e-3
+    assert result.unique_language > -1e-9
+    assert result.union_lower >= result.information_vision - 1e-9
+    assert result.union_upper <= result.information_vision + result.information_language + 1e-9
+    assert bool(result.converged)
+
+
 def test_merging_loses_information_and_no_mass():
     p = rows(300, 4, 0)[None] / 300
     cells, cell = merge(p, 32)

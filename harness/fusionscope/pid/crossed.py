@@ -18,6 +18,8 @@ def pid_crossed(
     standard_errors: bool = False,
     images_enumerated: bool = False,
     questions_enumerated: bool = False,
+    images_balanced: bool = False,
+    questions_balanced: bool = False,
     bias_correction: bool = True,
     tolerance: float = TOLERANCE_BITS,
 ) -> PIDResult:
@@ -37,6 +39,9 @@ def pid_crossed(
             minus 1.96 of them is narrow.
         images_enumerated: The images are the whole population: no bias correction, no error on this axis.
         questions_enumerated: The same for the questions.
+        images_balanced: The images are balanced by design, as of :class:`fusionscope.pid.estimators.GridSample`: no
+            bias correction on this axis.
+        questions_balanced: The same for the questions.
         bias_correction: Subtract the first-order plug-in bias of the sampled axes. The uncorrected values are in the
             diagnostics as ``plug_in_<name>``. The correction counts as a constant in gradients.
         tolerance: Certified gap of the union information, bits. The bounds are those of the uncorrected union.
@@ -60,6 +65,8 @@ def pid_crossed(
         weights=weights,
         images_enumerated=images_enumerated,
         questions_enumerated=questions_enumerated,
+        images_balanced=images_balanced,
+        questions_balanced=questions_balanced,
     )
     estimator = ExactEstimator(bias_correction=bias_correction, tolerance=tolerance)
     return estimator.decompose(sample, standard_errors=standard_errors)

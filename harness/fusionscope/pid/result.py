@@ -1,5 +1,6 @@
 """What every estimator returns."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,6 +64,14 @@ class PIDResult:
     def atoms(self) -> dict[str, Tensor]:
         """The four atoms by name, in bits."""
         return {name: getattr(self, name) for name in ATOMS}
+
+    def flagged_above(self, n_answers: int) -> "PIDResult":
+        """The result with the diagnostic ``above_log2_k``: 1 where the total exceeds what K answers can hold.
+
+        A total over log2 K is no finding: a bias correction that overshot, or marginals that disagree.
+        """
+        above = (self.total.detach() > math.log2(n_answers) + 1e-9).double()
+        return replace(self, diagnostics={**self.diagnostics, "above_log2_k": above})
 
     def __getitem__(self, index: Any) -> "PIDResult":
         """The result of some of the leading dimensions (layers, bootstraps)."""

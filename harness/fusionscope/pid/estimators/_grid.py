@@ -14,7 +14,7 @@ from fusionscope.pid.local import local_scores, with_atoms
 from fusionscope.pid.result import ATOMS, PIDResult
 from fusionscope.pid.uncertainty.bias import grid_bias
 from fusionscope.pid.uncertainty.influence import halved, standard_errors
-from fusionscope.pid.uncertainty.regularity import judge
+from fusionscope.pid.uncertainty.regularity import Halves, judge
 from fusionscope.pid.union import Union
 
 
@@ -25,12 +25,14 @@ class Grid:
     Args:
         p_LABK: p(y | a, b).
         w_LAB: Weights of the pairs, summing to 1.
-        sampled: Whether the images, and the questions, are a sample.
+        sampled: Whether the images, and the questions, are a sample: they have a standard error.
+        random: Whether they are a random sample: it has a bias, too.
     """
 
     p_LABK: Tensor
     w_LAB: Tensor
     sampled: tuple[bool, bool]
+    random: tuple[bool, bool]
 
     @property
     def joint_LABK(self) -> Tensor:
@@ -53,12 +55,22 @@ def decompose_grid(grid: Grid, tolerance: float, *, correct: bool, with_errors: 
     """
     result, union = decompose(grid.joint_LABK, tolerance)
     with torch.no_grad():
-        fixed = grid.detached()
-        informations = _informations(result)
-        errors, judged = _uncertainty(fixed, result, union) if with_errors else ({}, {})
-        bias = grid_bias(fixed.p_LABK, fixed.w_LAB, informations, grid.sampled) if correct and any(grid.sampled) else {}
-    result = replace(result, standard_errors=errors, diagnostics={**result.diagnostics, **judged})
-    return _corrected(result, bias) if bias else result
+        fixed, whole = grid.detached(), _informations(result)
+        split = {
+            axes: halved(fixed.p_LABK, fixed.w_LAB, whole, axes) for axes in _halved_axes(grid, correct, with_errors)
+        }
+        errors, judged = _uncertainty(fixed, result, union, split) if with_errors else ({}, {})
+        result = replace(result, standard_errors=errors, diagnostics={**result.diagnostics, **judged})
+        if not (correct and any(grid.random)):
+            return result
+        bias = grid_bias(fixed.p_LABK, fixed.w_LAB, whole, grid.random, split[grid.random])
+    return _corrected(result, bias)
+
+
+def _halved_axes(grid: Grid, correct: bool, with_errors: bool) -> set[tuple[bool, bool]]:
+    """Bias comes of random axes, standard errors of sampled ones; most often they are the same."""
+    wanted = [grid.random] * correct + [grid.sampled] * with_errors
+    return {axes for axes in wanted if any(axes)}
 
 
 def _informations(result: PIDResult) -> dict[str, Tensor]:
@@ -73,17 +85,18 @@ def _informations(result: PIDResult) -> dict[str, Tensor]:
     return {name: x.detach() / NATS_TO_BITS for name, x in named.items()}
 
 
-def _uncertainty(grid: Grid, result: PIDResult, union: Union) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _uncertainty(
+    grid: Grid, result: PIDResult, union: Union, split: dict[tuple[bool, bool], Halves]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Standard errors and the diagnostics of a kink."""
     scores = local_scores(grid.p_LABK, grid.joint_LABK, union)
     errors = standard_errors(scores, grid.joint_LABK, grid.w_LAB, grid.sampled)
     if not any(grid.sampled):
         return errors, {}
     estimates = {name: x.detach() for name, x in result.atoms().items()}
-    split = halved(grid.p_LABK, grid.w_LAB, _informations(result), grid.sampled)
     sizes = [n for n, is_sampled in zip(grid.w_LAB.shape[1:], grid.sampled, strict=True) if is_sampled]
     degrees = torch.full_like(errors["union"], max(1.0, min(sizes) - 1.0))
-    return errors, {**judge(estimates, errors, split), "degrees_of_freedom": degrees}
+    return errors, {**judge(estimates, errors, [split[grid.sampled]]), "degrees_of_freedom": degrees}
 
 
 def _corrected(result: PIDResult, bias: dict[str, Tensor]) -> PIDResult:

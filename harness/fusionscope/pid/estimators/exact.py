@@ -13,6 +13,7 @@ from fusionscope.pid.estimators.sample import GridSample, PairSample, Sample
 from fusionscope.pid.joint import TOLERANCE_BITS
 from fusionscope.pid.result import PIDResult
 from fusionscope.pid.tilt import tilt
+from fusionscope.pid.uncertainty.clusters import partitions
 from fusionscope.pid.uncertainty.sample_influence import sample_uncertainty
 from fusionscope.pid.validate import check_fraction, check_tolerance
 
@@ -29,7 +30,7 @@ class ExactEstimator(Estimator[Sample]):
     Args:
         max_tilt: Pairs: the mean total variation that the move may change posteriors by; beyond it, or where there is
             none (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` says why.
-        bias_correction: Grids: subtract the first-order plug-in bias of the sampled axes.
+        bias_correction: Grids: subtract the first-order plug-in bias of the axes that are random samples.
         tolerance: Certified width of the union information, bits; None for 1e-6, or .02 of pairs with more than two
             answers and more than 64 different posteriors of a source.
 
@@ -69,12 +70,12 @@ class ExactEstimator(Estimator[Sample]):
     def _grid(self, sample: GridSample, with_errors: bool) -> PIDResult:
         p_LABK, w_LAB = sample.flat()
         result = decompose_grid(
-            Grid(p_LABK=p_LABK, w_LAB=w_LAB, sampled=sample.sampled),
+            Grid(p_LABK=p_LABK, w_LAB=w_LAB, sampled=sample.sampled, random=sample.random),
             self.tolerance or TOLERANCE_BITS,
             correct=self.bias_correction,
             with_errors=with_errors,
         )
-        return result.reshaped(sample.leading)
+        return result.flagged_above(p_LABK.shape[-1]).reshaped(sample.leading)
 
     def _pairs(self, sample: PairSample, with_errors: bool) -> PIDResult:
         joint_LNK, vision_LNK, language_LNK, w_LN = sample.flat()
@@ -92,7 +93,8 @@ class ExactEstimator(Estimator[Sample]):
         if with_errors:
             with torch.no_grad():
                 atoms = {name: x.detach() for name, x in result.atoms().items()}
-                errors, judged = sample_uncertainty(joint_LNK, vision_LNK, language_LNK, w_LN, union, atoms)
+                by = partitions(*sample.clusters(), sample.sampled)
+                errors, judged = sample_uncertainty(joint_LNK, vision_LNK, language_LNK, w_LN, union, atoms, by)
             diagnostics |= judged
         result = replace(result, standard_errors=errors, diagnostics=diagnostics)
-        return without_unsolved(result).reshaped(sample.leading)
+        return without_unsolved(result).flagged_above(joint_LNK.shape[-1]).reshaped(sample.leading)

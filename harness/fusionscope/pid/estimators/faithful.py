@@ -57,7 +57,7 @@ class FaithfulEstimator(Estimator[PairSample]):
         vision_mass, language_mass = (_balanced(p * w_LN[..., None], pairs.py_LK) for p in pairs.sources)
         result, _ = solve_pairs(pairs, (vision_mass, language_mass), unsolved_L, self.tolerance)
         result = replace(result, estimator=self.name, diagnostics={**result.diagnostics, **mismatch(pairs)})
-        return without_unsolved(result).reshaped(sample.leading)
+        return without_unsolved(result).flagged_above(joint_LNK.shape[-1]).reshaped(sample.leading)
 
 
 def _balanced(mass_LNK: Tensor, py_LK: Tensor) -> Tensor:

@@ -32,12 +32,18 @@ class GridSample(_Movable):
         weights: Weights of the pairs [A, B] or [..., A, B], summing to 1, zeros allowed; uniform by default.
         images_enumerated: The images are the whole population: no bias correction, no error on this axis.
         questions_enumerated: The same for the questions.
+        images_balanced: The images are a subset balanced by design: what the answers depend on is as frequent among
+            them as in the population. No bias correction on this axis; standard errors as of a random sample, which
+            are at least those of a balanced one.
+        questions_balanced: The same for the questions.
     """
 
     conditionals: Tensor
     weights: Tensor | None = None
     images_enumerated: bool = False
     questions_enumerated: bool = False
+    images_balanced: bool = False
+    questions_balanced: bool = False
 
     @property
     def leading(self) -> torch.Size:
@@ -53,6 +59,12 @@ class GridSample(_Movable):
     def sampled(self) -> tuple[bool, bool]:
         """Whether the images, and the questions, are a sample."""
         return not self.images_enumerated, not self.questions_enumerated
+
+    @property
+    def random(self) -> tuple[bool, bool]:
+        """Whether the images, and the questions, are a random sample, not a balanced one."""
+        images, questions = self.sampled
+        return images and not self.images_balanced, questions and not self.questions_balanced
 
     def flat(self) -> tuple[Tensor, Tensor]:
         """Checked conditionals float64 [L, A, B, K] and weights float64 [L, A, B], differentiable.
@@ -76,8 +88,10 @@ class PairSample(_Movable):
         weights: Weights of the pairs, [N] or [..., N], summing to 1; uniform by default.
         images: Which image each pair shows, int64 [N]; None where every pair has its own.
         questions: Which question each pair asks, int64 [N]; None where every pair has its own.
-        features_vision: What a network may see of the image, [N, D] or [..., N, D]; None where there is nothing.
-        features_language: What a network may see of the question, [N, D] or [..., N, D].
+        images_enumerated: The images are the whole population: no error comes from them.
+        questions_enumerated: The same for the questions.
+        features_vision: Input of a network about the image, [N, D] or [..., N, D]; None where there is none.
+        features_language: Input of a network about the question, [N, D] or [..., N, D].
     """
 
     joint: Tensor
@@ -86,6 +100,8 @@ class PairSample(_Movable):
     weights: Tensor | None = None
     images: Tensor | None = None
     questions: Tensor | None = None
+    images_enumerated: bool = False
+    questions_enumerated: bool = False
     features_vision: Tensor | None = None
     features_language: Tensor | None = None
 
@@ -95,8 +111,13 @@ class PairSample(_Movable):
         return self.joint.shape[:-2]
 
     @property
+    def sampled(self) -> tuple[bool, bool]:
+        """Whether the images, and the questions, are a sample."""
+        return not self.images_enumerated, not self.questions_enumerated
+
+    @property
     def has_features(self) -> bool:
-        """Whether a network has something to see of both sources."""
+        """Whether there are features of both sources."""
         return self.features_vision is not None and self.features_language is not None
 
     def flat(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,8 @@ likewise for I(X2; Y), and the second term alone for I(X1, X2; Y). The union inf
 is extrapolated from halves of the sample (a plug-in on half the images is biased twice as much), with the formula for
 the sources' informations as a control variate, so that a source that dominates keeps U = 0 for the other.
 
-An axis that is enumerated completely has no sampling, hence no bias.
+An axis that is enumerated completely has no sampling, hence no bias; one that is balanced by design has none of the
+kind that random samples have, since what the answers depend on is as frequent in the sample as in the population.
 
 Shapes: L problems, A images, B questions, K answers.
 
@@ -20,17 +21,15 @@ Reference:
 import torch
 from torch import Tensor
 
-from fusionscope.pid import device
-from fusionscope.pid.information import information_about_answer
-from fusionscope.pid.uncertainty.regularity import drawn, halves
+from fusionscope.pid.information import NATS_TO_BITS, information_about_answer
+from fusionscope.pid.uncertainty.regularity import Halves, half_sample_bias
 from fusionscope.pid.union import solve_union
 
-_SPLITS = 2
 _TOLERANCE = 2e-4  # nats; far below the sampling error of the extrapolation itself
 
 
 def grid_bias(
-    p_LABK: Tensor, w_LAB: Tensor, informations: dict[str, Tensor], sampled: tuple[bool, bool]
+    p_LABK: Tensor, w_LAB: Tensor, informations: dict[str, Tensor], axes: tuple[bool, bool], split: Halves
 ) -> dict[str, Tensor]:
     """First-order bias of the four informations, nats [L] each; what to subtract from the plug-in.
 
@@ -38,10 +37,11 @@ def grid_bias(
         p_LABK: p(y | a, b).
         w_LAB: Weights of the pairs, summing to 1.
         informations: The four plug-in informations, nats.
-        sampled: Whether the images, and the questions, are a sample.
+        axes: Whether the images, and the questions, are a random sample.
+        split: Halves of these axes.
     """
-    bias = _analytic(p_LABK, w_LAB, sampled)
-    halves = _from_halves(p_LABK, w_LAB, informations, sampled)
+    bias = _analytic(p_LABK, w_LAB, axes)
+    halves = {name: bits / NATS_TO_BITS for name, bits in half_sample_bias([split]).items()}
     unique1 = informations["union"] - informations["information_language"]
     unique2 = informations["union"] - informations["information_vision"]
     weight = _vision_weight(unique1, unique2)
@@ -99,38 +99,6 @@ def _small_sample(concentration: Tensor) -> Tensor:
 
 def _or_one(x: Tensor) -> Tensor:
     return torch.where(x > 0, x, torch.ones_like(x))
-
-
-def _from_halves(
-    p_LABK: Tensor, w_LAB: Tensor, whole: dict[str, Tensor], sampled: tuple[bool, bool]
-) -> dict[str, Tensor]:
-    """Mean over random complementary halves of the sampled axes, less the whole, scaled to the bias of the whole.
-
-    Both axes are halved at once: each contributes its own excess, and a quarter of the grid is the cheapest to solve.
-    """
-    generator = torch.Generator().manual_seed(p_LABK.shape[1])
-    quarters: list[tuple[Tensor, Tensor]] = []
-    for _ in range(_SPLITS):
-        images, questions = (
-            [half.to(p_LABK.device) for half in halves(size, is_sampled, generator)]
-            for size, is_sampled in zip(p_LABK.shape[1:3], sampled, strict=True)
-        )
-        quarters += [(a, b) for a in images for b in questions]
-    chunk = device.at_once(p_LABK, len(p_LABK) * len(quarters[0][0]) * len(quarters[0][1]) * p_LABK.shape[3])
-    parts = [_decompose_some(p_LABK, w_LAB, whole, quarters[i : i + chunk]) for i in range(0, len(quarters), chunk)]
-    return {name: torch.cat([part[name] for part in parts]).mean(0) - whole[name] for name in whole}
-
-
-def _decompose_some(
-    p_LABK: Tensor, w_LAB: Tensor, whole: dict[str, Tensor], parts: list[tuple[Tensor, Tensor]]
-) -> dict[str, Tensor]:
-    """The informations of some parts of the grid, nats [R, L]; those of the whole where all weigh 0."""
-    p, w, mass = drawn(p_LABK, w_LAB, parts)
-    values = plug_in_joint(p * w[..., None])
-    return {
-        name: torch.where(mass > 0, x, whole[name].repeat(len(parts))).view(len(parts), -1)
-        for name, x in values.items()
-    }
 
 
 def plug_in_joint(joint_LABK: Tensor) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ from torch import Tensor
 from fusionscope.pid import device
 from fusionscope.pid.information import NATS_TO_BITS
 from fusionscope.pid.local import local_scores, with_atoms
-from fusionscope.pid.uncertainty.regularity import HALF_TOLERANCE, SPLITS, Halves, drawn, halves, pairs_of
+from fusionscope.pid.uncertainty.regularity import HALF_TOLERANCE, Halves, drawn, pairs_of
+from fusionscope.pid.uncertainty.splits import in_content_order, parts_of_grid
 from fusionscope.pid.union import solve_union
 
 
@@ -69,35 +70,26 @@ def _clustered(first_LAB: Tensor, both_LAB: Tensor, sampled: tuple[bool, bool]) 
     return torch.maximum(images + questions - pairs, torch.maximum(images, questions)).sqrt()
 
 
-def halved(p_LABK: Tensor, w_LAB: Tensor, whole: dict[str, Tensor], sampled: tuple[bool, bool]) -> Halves:
-    """Decomposes random halves of the sampled axes, many at once.
-
-    Both axes are halved at once: of the four quarters of the grid, two across from each other are complementary.
+def halved(p_LABK: Tensor, w_LAB: Tensor, whole: dict[str, Tensor], axes: tuple[bool, bool]) -> Halves:
+    """Decomposes random halves of a grid, many at once; quarters where both axes are halved.
 
     Args:
         p_LABK: p(y | a, b).
         w_LAB: Weights of the pairs, summing to 1.
         whole: The four informations of the whole, nats [L].
-        sampled: Whether the images, and the questions, are a sample.
+        axes: Which of the axes are halved: images, questions. One without two units is left whole.
     """
-    picks = _complementary(p_LABK, sampled)
+    a, b = (is_halved and n > 1 for is_halved, n in zip(axes, w_LAB.shape[1:], strict=True))
+    if not (a or b):
+        alone = {name: x.expand(2, 2, -1) for name, x in _bits(whole).items()}
+        return Halves(whole=_bits(whole), values=alone, errors={name: torch.zeros_like(x) for name, x in alone.items()})
+    p_LABK, w_LAB = in_content_order(p_LABK, w_LAB)
+    parts_AB = parts_of_grid(w_LAB.shape[1], w_LAB.shape[2], (a, b))
+    picks = [(images.to(w_LAB.device), questions.to(w_LAB.device)) for images, questions in parts_AB]
     chunk = device.at_once(p_LABK, len(p_LABK) * len(picks[0][0]) * len(picks[0][1]) * p_LABK.shape[3])
-    parts = [_decompose_some(p_LABK, w_LAB, whole, picks[i : i + chunk], sampled) for i in range(0, len(picks), chunk)]
+    parts = [_decompose_some(p_LABK, w_LAB, whole, picks[i : i + chunk], axes) for i in range(0, len(picks), chunk)]
     values, errors = ({name: pairs_of([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(2))
     return Halves(whole=_bits(whole), values=values, errors=errors)
-
-
-def _complementary(p_LABK: Tensor, sampled: tuple[bool, bool]) -> list[tuple[Tensor, Tensor]]:
-    """Images and questions of parts of the grid; each two that follow one another are complementary."""
-    generator = torch.Generator().manual_seed(p_LABK.shape[1])
-    picks: list[tuple[Tensor, Tensor]] = []
-    for _ in range(SPLITS):
-        images, questions = (
-            [half.to(p_LABK.device) for half in halves(n, is_sampled, generator)]
-            for n, is_sampled in zip(p_LABK.shape[1:3], sampled, strict=True)
-        )
-        picks += [(images[0], questions[0]), (images[-1], questions[-1])]
-    return picks
 
 
 def _decompose_some(
@@ -112,10 +104,12 @@ def _decompose_some(
     joint = p * w[..., None]
     union = solve_union(joint.sum(2), joint.sum(1), HALF_TOLERANCE)
     scores = local_scores(p, joint, union)
-    found = {name: (w * s).sum((1, 2)) for name, s in scores.items()} | {"union": union.value_L}
-    found = {name: torch.where(mass > 0, x, whole[name].repeat(len(picks))) for name, x in found.items()}
+    informations = {name: (w * s).sum((1, 2)) for name, s in scores.items()} | {"union": union.value_L}
+    informations = {name: torch.where(mass > 0, x, whole[name].repeat(len(picks))) for name, x in informations.items()}
     errors = standard_errors(scores, joint, w, sampled)
-    values, errors = ({n: x.view(len(picks), -1) for n, x in some.items()} for some in (_bits(found), errors))
+    values, errors = (
+        {name: x.view(len(picks), -1) for name, x in some.items()} for some in (_bits(informations), errors)
+    )
     return values, errors
 
 

@@ -14,13 +14,14 @@ from fusionscope.pid.validate import check_fraction
 def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tuple[Tensor, Tensor]]:
     """Confidence intervals of all atoms, bits.
 
-    A quantile of Student's t for the smaller number of units, on a scale on which the standard error does not change
-    with the atom: where ``s(x) = s + slope (x - estimate)``, that is the logarithm of ``s(x)``. Where an atom is
-    flagged ``nonregular_<atom>`` (a kink within reach, or a vanishing influence function) the half-sample curvature is
-    added to the standard error, and each end is the wider of the symmetric one and that where ``x`` is as many ``s(x)``
-    away: the coverage is then measured, not derived (tools/check_pid.py). A standard error counts as at least 3e-4
-    bits, the resolution of the halves that it is judged by; the bias of paired samples, which is not taken from their
-    atoms, is taken from the ends.
+    A quantile of Student's t for the number of units (of paired samples after Satterthwaite), on a scale on which the
+    standard error does not change with the atom: where ``s(x) = s + slope (x - estimate)``, that is the logarithm of
+    ``s(x)``. Where an atom is flagged ``nonregular_<atom>`` (a kink within reach, or a vanishing influence function)
+    the half-sample curvature is added to the standard error, and each end is the wider of the symmetric one and that
+    where ``x`` is as many ``s(x)`` away: the coverage is then measured, not derived (tools/check_pid.py). A standard
+    error counts as at least 3e-4 bits, the resolution of the halves that it is judged by. Grids are corrected for their
+    bias, atoms and intervals alike; paired samples are not, neither atoms nor intervals: their bias is added to the
+    standard error.
 
     Args:
         result: With standard errors.
@@ -51,13 +52,18 @@ def confidence_intervals(result: PIDResult, level: float = 0.95) -> dict[str, tu
 def _interval(result: PIDResult, name: str, z: float) -> tuple[Tensor, Tensor]:
     error = result.standard_errors[name].clamp(min=DEGENERATE)
     zero = torch.zeros_like(error)
-    curvature = result.diagnostics.get("half_sample_curvature", zero)
-    nonregular = result.diagnostics.get(f"nonregular_{name}", zero) > 0
-    estimate = getattr(result, name) - result.diagnostics.get(f"half_sample_bias_{name}", zero)
-    t = _student(z, result.diagnostics.get("degrees_of_freedom", torch.full_like(error, torch.inf)))
-    slope = result.diagnostics.get(f"standard_error_slope_{name}", zero)
-    error = torch.where(nonregular, torch.hypot(error, curvature), error)
+
+    def of(key: str, default: Tensor = zero) -> Tensor:
+        return result.diagnostics.get(key, default)
+
+    nonregular = of(f"nonregular_{name}") > 0
+    error = torch.where(nonregular, torch.hypot(error, of("half_sample_curvature")), error)
+    error = torch.hypot(error, of(f"half_sample_bias_{name}"))
+    endless = torch.full_like(error, torch.inf)
+    t = _student(z, of(f"degrees_of_freedom_{name}", of("degrees_of_freedom", endless)))
+    slope = of(f"standard_error_slope_{name}")
     down, up = (torch.where(nonregular, _wider(t, sign * slope), _regular(t, sign * slope)) for sign in (-1, 1))
+    estimate = getattr(result, name)
     return estimate - down * error, estimate + up * error
 
 

@@ -26,6 +26,7 @@ Reference:
     stabilization and the bootstrap.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,6 @@ from torch import Tensor
 
 from fusionscope.pid.result import ATOMS
 
-SPLITS = 8
 HALF_TOLERANCE = 2e-4  # nats
 DEGENERATE = 3e-4  # bits: under it a standard error is the solver's gap and second-order terms
 _REACH = 3.0  # standard errors from 0 within which a unique atom is near a kink
@@ -51,23 +51,22 @@ class Halves:
         whole: The estimates from all units ``[L]``.
         values: Those of the halves ``[R, 2, L]``.
         errors: Standard errors of those, from the half alone ``[R, 2, L]``.
+        sign: 1, or -1 where what these halves vary by is contained in two other sets of them.
     """
 
     whole: dict[str, Tensor]
     values: dict[str, Tensor]
     errors: dict[str, Tensor]
+    sign: int = 1
 
     def even(self, name: str) -> Tensor:
-        """What the mean of two complementary halves exceeds the whole by ``[R, L]``."""
+        """The mean of two complementary halves less the whole ``[R, L]``."""
         return self.values[name].mean(1) - self.whole[name]
 
-
-def halves(n: int, is_sampled: bool, generator: torch.Generator) -> list[Tensor]:
-    """Two random halves of an axis, or all of it; of an odd number, one is left out so that both are equal."""
-    if not is_sampled or n < 2:
-        return [torch.arange(n)]
-    order = torch.randperm(n, generator=generator)
-    return [order[: n // 2], order[n // 2 : 2 * (n // 2)]]
+    def odd(self, name: str) -> tuple[Tensor, Tensor]:
+        """Differences of two complementary halves in value and in standard error, at the scale of the whole."""
+        values_R2L, errors_R2L = self.values[name], self.errors[name]
+        return values_R2L[:, 0] - values_R2L[:, 1], 0.5**0.5 * (errors_R2L[:, 0] - errors_R2L[:, 1])
 
 
 def drawn(p_LABK: Tensor, w_LAB: Tensor, picks: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,20 +82,20 @@ def pairs_of(parts: list[Tensor]) -> Tensor:
     return values.view(-1, 2, values.shape[-1])
 
 
-def judge(estimates: dict[str, Tensor], errors: dict[str, Tensor], split: Halves) -> dict[str, Tensor]:
+def judge(estimates: dict[str, Tensor], errors: dict[str, Tensor], splits: Sequence[Halves]) -> dict[str, Tensor]:
     """The diagnostics of a kink.
 
     Args:
         estimates: Plug-in atoms, bits [L].
         errors: Standard errors from the influence functions, bits [L].
-        split: Halves of the same problems.
+        splits: Halves of the same problems: one set of them, or three with signs as a two-way clustered variance has.
 
     Returns:
         ``half_sample_curvature`` (bits), ``kink_ratio`` (that curvature in standard errors of the union),
         ``nonregular`` (1 where a kink concerns any atom that varies), and for each atom ``nonregular_<atom>`` (1 where
         a kink concerns it, or its influence function vanishes) and ``standard_error_slope_<atom>``.
     """
-    curvature_L = torch.minimum(*(split.even(name).std(0) for name in _UNIQUE))
+    curvature_L = torch.minimum(*(_curvature(splits, name) for name in _UNIQUE))
     near_L = torch.zeros_like(curvature_L)
     for name in _UNIQUE:
         within_L = estimates[name] < _REACH * errors[name]
@@ -112,18 +111,28 @@ def judge(estimates: dict[str, Tensor], errors: dict[str, Tensor], split: Halves
         kinked_L = (near_L > _CONCERNS * error_L) | (curvature_L > _MOST_CURVED * error_L)
         any_L = any_L | (kinked_L & ~vanishes_L)
         diagnostics[f"nonregular_{name}"] = (kinked_L | vanishes_L).double()
-        diagnostics[f"standard_error_slope_{name}"] = _slope(split.values[name], split.errors[name])
+        diagnostics[f"standard_error_slope_{name}"] = _slope(splits, name)
     return {**diagnostics, "nonregular": any_L.double()}
 
 
-def half_sample_bias(split: Halves) -> dict[str, Tensor]:
-    """Bias of the atoms, bits [L]: a half is biased twice as much as the whole."""
-    return {name: split.even(name).mean(0) for name in ATOMS}
+def half_sample_bias(splits: Sequence[Halves]) -> dict[str, Tensor]:
+    """Bias of atoms and informations, bits [L]: a half is biased twice as much as the whole."""
+    names = splits[0].values
+    return {name: torch.stack([split.sign * split.even(name).mean(0) for split in splits]).sum(0) for name in names}
 
 
-def _slope(values_R2L: Tensor, errors_R2L: Tensor) -> Tensor:
+def _curvature(splits: Sequence[Halves], name: str) -> Tensor:
+    """The spread of the even parts; where sets of halves overlap, at least that of each alone."""
+    variances = [(split.sign, split.even(name).var(0)) for split in splits]
+    combined_L = torch.stack([sign * variance for sign, variance in variances]).sum(0)
+    for sign, variance in variances:
+        combined_L = torch.maximum(combined_L, variance) if sign > 0 else combined_L
+    return combined_L.sqrt()
+
+
+def _slope(splits: Sequence[Halves], name: str) -> Tensor:
     """Regression of the standard error on the estimate, from the odd parts, at the scale of the whole sample."""
-    odd_RL = values_R2L[:, 0] - values_R2L[:, 1]
-    odd_error_RL = 0.5**0.5 * (errors_R2L[:, 0] - errors_R2L[:, 1])
-    slope_L = (odd_RL * odd_error_RL).sum(0) / (odd_RL**2).sum(0).clamp(min=1e-12)
-    return slope_L.clamp(-_STEEPEST, _STEEPEST)
+    odd = [split.odd(name) for split in splits if split.sign > 0]
+    products_L = torch.stack([(value_RL * error_RL).sum(0) for value_RL, error_RL in odd]).sum(0)
+    squares_L = torch.stack([(value_RL**2).sum(0) for value_RL, _ in odd]).sum(0)
+    return (products_L / squares_L.clamp(min=1e-12)).clamp(-_STEEPEST, _STEEPEST)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from fusionscope.pid import device
-from fusionscope.pid.information import information_about_answer
+from fusionscope.pid.information import entropy, information_about_answer
 from fusionscope.pid.union.cells import merge
-from fusionscope.pid.union.extend import ascend, feasible
+from fusionscope.pid.union.extend import LOWEST, ascend, feasible
 from fusionscope.pid.union.points_path import solve_points
 from fusionscope.pid.union.points_system import COARSE
 
@@ -51,7 +51,37 @@ def _solve_some(p1_LAK: Tensor, p2_LBK: Tensor, tolerance: float) -> tuple[Tenso
         f, g = _extend(p1_LAK, p2_LBK, cells2_LMK, _by_point(f, of1_LA), g, of2_LB, tolerance)
         lower_L = torch.maximum(lower_L, (p1_LAK * f).sum((1, 2)) + (p2_LBK * g).sum((1, 2)))
         upper_L = upper_L + loss_L
+    lower_L, upper_L, f, g = _within_free_bounds(p1_LAK, p2_LBK, lower_L, upper_L, f, g)
     return torch.minimum(torch.maximum(middle_L, lower_L), upper_L), lower_L, upper_L, f, g, steps_L
+
+
+def _within_free_bounds(
+    p1_LAK: Tensor, p2_LBK: Tensor, lower_L: Tensor, upper_L: Tensor, f_LAK: Tensor, g_LBK: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``max(I1, I2) <= I* <= I1 + I2`` costs no solve, and is tighter where a source dominates or both are weak.
+
+    The lower one has the potentials ``f = log p(y|x1), g = 0``, or the other way round.
+    """
+    entropy_L = entropy(p1_LAK.sum(1))
+    first_L, second_L = information_about_answer(p1_LAK), information_about_answer(p2_LBK)
+    free_L = torch.maximum(first_L, second_L) - entropy_L
+    better_L11 = (free_L > lower_L)[:, None, None]
+    first_L11 = (first_L >= second_L)[:, None, None]
+    free_f = torch.where(first_L11, _log_posterior(p1_LAK), 0.0)
+    free_g = torch.where(first_L11, 0.0, _log_posterior(p2_LBK))
+    return (
+        torch.maximum(lower_L, free_L),
+        torch.maximum(torch.minimum(upper_L, first_L + second_L - entropy_L), torch.maximum(lower_L, free_L)),
+        torch.where(better_L11, free_f, f_LAK),
+        torch.where(better_L11, free_g, g_LBK),
+    )
+
+
+def _log_posterior(p_LNK: Tensor) -> Tensor:
+    """Of points without mass, that of no information: ``log(1 / K)``."""
+    total_LN1 = p_LNK.sum(-1, keepdim=True)
+    posterior_LNK = torch.where(total_LN1 > 0, p_LNK / total_LN1.clamp(min=1e-300), 1.0 / p_LNK.shape[-1])
+    return posterior_LNK.log().clamp(min=LOWEST)
 
 
 def _extend(
