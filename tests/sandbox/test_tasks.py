@@ -46,6 +46,7 @@ def test_answers_are_equally_frequent(variant):
     assert set(Counter(task.pair_answers.tolist()).values()) == {len(task.pairs) // 4}
     assert task.questions_enumerated
     assert not task.images_enumerated
+    assert task.images_balanced
 
 
 def test_the_truth_is_what_the_picture_shows():
@@ -70,4 +71,5 @@ def test_natural_weights_hold_where_hint_and_picture_agree():
 def test_all_pictures_are_the_whole_world():
     task = load("vision", images="all")
     assert task.images_enumerated
+    assert not task.images_balanced
     assert len(task.images) == 2304

@@ -54,6 +54,7 @@ def test_every_field_that_a_probe_reads_counts_and_no_name_does(make_task):
         {"pair_weights": weights},
         {"pair_weights": {"uniform": weights["uniform"], "other": weights["uniform"]}},
         {"images_enumerated": True},
+        {"images_balanced": True},
         {"questions_enumerated": True},
         {"images": task.images.select([1, 0, 2, 3, 4])},
     ]

@@ -19,6 +19,8 @@ def pid_from_posteriors(
     weights: Tensor | None = None,
     estimator: str = "exact",
     *,
+    images: Tensor | None = None,
+    questions: Tensor | None = None,
     standard_errors: bool = False,
     **options: Any,
 ) -> PIDResult:
@@ -35,7 +37,10 @@ def pid_from_posteriors(
         weights: Weights of the samples, [N] or [..., N], summing to 1; uniform by default.
         estimator: Name of an estimator of pairs that needs no features: ``"exact"``, or ``"faithful"``, the paper's
             arithmetic on answer marginals that disagree.
-        standard_errors: Whether to add standard errors over samples, and the same diagnostics as
+        images: Which image each pair shows, int64 [N]: pairs that share one are not independent. None where each has
+            its own.
+        questions: Which question each pair asks, int64 [N].
+        standard_errors: Whether to add standard errors, clustered by image and by question, and the same diagnostics as
             :func:`fusionscope.pid.pid_crossed`.
         **options: Of the estimator, such as ``max_tilt`` and ``tolerance``
             (:class:`fusionscope.pid.estimators.exact.ExactEstimator`).
@@ -61,5 +66,7 @@ def pid_from_posteriors(
         >>> round(float(result.unique_vision), 6)
         1.0
     """
-    sample = PairSample(joint=joint, vision=vision, language=language, weights=weights)
+    sample = PairSample(
+        joint=joint, vision=vision, language=language, weights=weights, images=images, questions=questions
+    )
     return get_estimator(estimator, **options).decompose(sample, standard_errors=standard_errors)

@@ -117,6 +117,8 @@ class GridPosteriors(Posteriors):
                 weights=weights,
                 images_enumerated=task.images_enumerated,
                 questions_enumerated=task.questions_enumerated,
+                images_balanced=task.images_balanced,
+                questions_balanced=task.questions_balanced,
             ),
             accuracies=accuracies(self.conditionals, weights, task.truth),
             diagnostics={

@@ -105,6 +105,7 @@ def load(variant: str, *, images: int | Literal["all"] = 576, seed: int = 0) -> 
         truth=truth,
         pair_weights=_weights(truth),
         images_enumerated=images == "all",
+        images_balanced=images != "all",
         questions_enumerated=True,
         citation="fusionscope's sandbox, a rendered world",
         licence="Apache-2.0",

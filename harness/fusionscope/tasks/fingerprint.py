@@ -38,7 +38,8 @@ def fingerprint_of(task: "HeldOutTask") -> str:
 
 def _parts(task: "HeldOutTask") -> Iterator[bytes]:
     questions = [[question.text, list(question.candidates), question.blanked] for question in task.questions]
-    flags = [task.crossable, task.images_enumerated, task.questions_enumerated]
+    enumerated = [task.images_enumerated, task.questions_enumerated]
+    flags = [task.crossable, *enumerated, task.images_balanced, task.questions_balanced]
     yield json.dumps([questions, list(task.answers), flags]).encode()
     yield from (_tensor(tensor) for tensor in (task.pairs, task.pair_answers))
     yield b"" if task.truth is None else _tensor(task.truth)

@@ -58,6 +58,9 @@ class HeldOutTask:
             there for a crossable task; ``"natural"`` where the natural pairing is known.
         images_enumerated: The images are the whole population, not a sample of it (no bias correction on this axis).
         questions_enumerated: The same for the questions.
+        images_balanced: The images are a subset balanced by design: what the answers depend on is as frequent among
+            them as in the population (no bias correction on this axis either, but a standard error).
+        questions_balanced: The same for the questions.
         dropped: How many rows of the source were left out, by reason.
         citation: How to cite the source.
         licence: The licence of the source.
@@ -75,6 +78,8 @@ class HeldOutTask:
     pair_weights: Mapping[str, Tensor] = field(default_factory=dict)
     images_enumerated: bool = False
     questions_enumerated: bool = False
+    images_balanced: bool = False
+    questions_balanced: bool = False
     dropped: Mapping[str, int] = field(default_factory=dict)
     citation: str = ""
     licence: str = ""

@@ -67,11 +67,6 @@ def test_clusters_are_numbered_from_zero():
     assert questions.tolist() == list(range(30))
 
 
-def test_a_sample_moves_between_devices_with_all_of_its_tensors():
-    moved = pairs(weights=torch.full((30,), 1 / 30), images=torch.arange(30)).to("meta")
-    assert {moved.joint.device.type, moved.weights.device.type, moved.images.device.type} == {"meta"}
-
-
 def test_unknown_names_options_and_samples_are_refused():
     with pytest.raises(UnknownNameError, match=r"estimator 'exakt'[\s\S]*batch, exact, faithful"):
         get_estimator("exakt")

@@ -3,8 +3,7 @@
 Shapes: A images, B questions, N pairs, K answers, D features; leading dimensions are layers, L when flattened.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,18 +12,8 @@ from fusionscope.errors import InputError
 from fusionscope.pid.validate import check_same_shape, check_simplex, check_weights
 
 
-class _Movable:
-    """Moving a sample's tensors between devices."""
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same sample on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        moved = {name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)}
-        return replace(self, **moved)  # type: ignore[type-var]
-
-
 @dataclass(frozen=True, kw_only=True)
-class GridSample(_Movable):
+class GridSample:
     """Every image with every question.
 
     Args:
@@ -78,7 +67,7 @@ class GridSample(_Movable):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairSample(_Movable):
+class PairSample:
     """Pairs of an image and a question, each with three posteriors.
 
     Args:

@@ -63,5 +63,6 @@ def _keep(task: HeldOutTask, kept: list[int], lost: int) -> HeldOutTask:
         truth=None if task.truth is None else task.truth[kept],
         pair_weights={name: value / value.sum() for name, value in weights.items()},
         images_enumerated=False,
+        images_balanced=False,
         dropped={**task.dropped, "image cannot be read": lost},
     )
