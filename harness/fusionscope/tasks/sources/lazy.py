@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -186,6 +186,7 @@ class LazyImages(Sequence[Image.Image]):
     def __init__(self, sources: Iterable[ImageSource]) -> None:
         self.sources = tuple(sources)
         self._digests: dict[int, str] = {}
+        self._unreadable: dict[int, BadImageError] | None = None
 
     @classmethod
     def of(cls, images: Sequence[Any], names: Sequence[str] = ()) -> "LazyImages":
@@ -212,6 +213,12 @@ class LazyImages(Sequence[Image.Image]):
             self._digests[index] = self.sources[index].digest()
         return self._digests[index]
 
+    def unreadable(self) -> Mapping[int, BadImageError]:
+        """Which images cannot be read, and why; all are opened once, and what was found is kept."""
+        if self._unreadable is None:
+            self._unreadable = {i: error for i in range(len(self)) if (error := _failure(self.sources[i])) is not None}
+        return self._unreadable
+
     def map(self, change: Callable[[Image.Image], Image.Image], what: str) -> "LazyImages":
         """The images, each changed when it is opened.
 
@@ -237,6 +244,14 @@ def digest_of_images(images: Sequence[Any]) -> tuple[str, ...]:
     """
     lazy = LazyImages.of(images)
     return tuple(lazy.digest(i) for i in range(len(lazy)))
+
+
+def _failure(source: ImageSource) -> BadImageError | None:
+    try:
+        source.open()
+    except BadImageError as error:
+        return error
+    return None
 
 
 @dataclass(frozen=True)

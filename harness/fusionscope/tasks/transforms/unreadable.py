@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from fusionscope.errors import BadImageError, DataError
+from fusionscope.errors import DataError
 from fusionscope.tasks.sources.lazy import LazyImages
 from fusionscope.tasks.task import HeldOutTask
 
@@ -16,14 +16,14 @@ def without_unreadable(task: HeldOutTask, max_bad_images: int) -> HeldOutTask:
     """The task without images that cannot be read; weights are scaled to sum to 1 again.
 
     Args:
-        task: The task. All of its images are opened.
+        task: The task. All of its images are opened, once however often this is asked.
         max_bad_images: Maximum number of images that may be left out.
 
     Raises:
         DataError: More cannot be read, or a weighting would lose all its pairs.
     """
     images = LazyImages.of(task.images)
-    bad = [i for i in range(len(images)) if not _opens(images, i)]
+    bad = sorted(images.unreadable())
     if not bad:
         return task
     names = ", ".join(task.image_ids[i] for i in bad[:_NAMED]) + (", ..." if len(bad) > _NAMED else "")
@@ -35,14 +35,6 @@ def without_unreadable(task: HeldOutTask, max_bad_images: int) -> HeldOutTask:
         )
     warnings.warn(f"task {task.name!r}: {len(bad)} images cannot be read and are left out: {names}", stacklevel=3)
     return _keep(task, [i for i in range(len(images)) if i not in set(bad)], len(bad))
-
-
-def _opens(images: LazyImages, index: int) -> bool:
-    try:
-        images[index]
-    except BadImageError:
-        return False
-    return True
 
 
 def _keep(task: HeldOutTask, kept: list[int], lost: int) -> HeldOutTask:
