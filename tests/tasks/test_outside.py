@@ -21,6 +21,9 @@ def installed(monkeypatch):
     inside = plugins.entry_points
     monkeypatch.setattr(plugins, "entry_points", lambda group: [*inside(group=group), *points])
     monkeypatch.syspath_prepend(str(OUTSIDE))
+    plugins.entries_of.cache_clear()
+    yield
+    plugins.entries_of.cache_clear()
 
 
 def test_a_task_from_outside_is_loaded_by_name():
