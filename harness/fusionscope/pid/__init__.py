@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fusionscope.pid import gates
+    from fusionscope.pid import gates, measures
     from fusionscope.pid.crossed import pid_crossed
     from fusionscope.pid.estimators.batch import BatchEstimator
     from fusionscope.pid.estimators.gaussian import GaussianPID
@@ -54,6 +54,7 @@ __all__ = [
     "confidence_intervals",
     "gates",
     "local_contributions",
+    "measures",
     "permutation_null",
     "pid_crossed",
     "pid_from_joint",
@@ -63,8 +64,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "gates":
-        return import_module("fusionscope.pid.gates")
+    if name in ("gates", "measures"):
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
