@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusionscope.records import Journey, Record, Stage
+from fusionscope.records import Record, Run, Stage
 
 TASKS = ("synergy", "knowledge", "vision", "redundant")
 _STEPS = {"1_align": (0, 1, 2, 4, 8, 16, 32, 64, 100), "2_tune": (0, 1, 2, 4, 8, 16, 32, 50, 100, 150, 200)}
@@ -116,13 +116,13 @@ def make_run() -> Callable[..., list[Record]]:
 
 
 @pytest.fixture
-def make_journey() -> Callable[..., Journey]:
-    def journey(directory: Any) -> Journey:
+def make_journey() -> Callable[..., Run]:
+    def journey(directory: Any) -> Run:
         stages = (
             Stage(name="1_align", status="done", step_offset=0, steps=100),
             Stage(name="2_tune", status="done", step_offset=100, steps=200),
         )
-        return Journey(directory=directory, recipe="sandbox", digest="0", seed=0, stages=stages)
+        return Run(directory=directory, recipe="sandbox", digest="0", seed=0, stages=stages)
 
     return journey
 

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from fusionscope.lvlm import LVLM
 from fusionscope.probe import ProbeSpec, probe
-from fusionscope.records import ATOMS, Journey
+from fusionscope.records import ATOMS, Run
 from fusionscope.sandbox import model_pid
 from fusionscope.sandbox.tasks import VARIANTS
 from fusionscope.study.report.figures import design_figure
@@ -46,7 +46,7 @@ def main() -> None:
 
 def final_model(run: Path) -> Path:
     """The export of a run's last stage."""
-    journey = Journey.find(run)
+    journey = Run.find(run)
     if journey is None or any(stage.status != "done" for stage in journey.stages):
         raise SystemExit(f"{run} holds no finished run; finish it with: fusionscope run RECIPE --run-dir {run}")
     return journey.stage_directory(journey.stages[-1].name) / "model"

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fusionscope.callbacks import PIDCallback, Schedule, ScheduledCheckpoint
 from fusionscope.errors import ConfigError, UnknownNameError
 from fusionscope.probe import ProbeSpec
-from fusionscope.records import ATOMS, Journey, RecordFile, Stage
+from fusionscope.records import ATOMS, RecordFile, Run, Stage
 
 OFF = Schedule(every_n_steps=10**6, at_start=False, at_end=False)
 
@@ -63,7 +63,7 @@ def test_a_checkpoint_saved_when_training_ends_is_probed_too(fit, callback, tmp_
 
 def test_a_journey_gives_stage_and_offset(fit, callback, tmp_path, steps):
     stages = (Stage(name="0_a"), Stage(name="1_b"))
-    Journey(directory=tmp_path, recipe="x", digest="d", seed=None, stages=stages).start("0_a").finish("0_a", 100).start(
+    Run(directory=tmp_path, recipe="x", digest="d", seed=None, stages=stages).start("0_a").finish("0_a", 100).start(
         "1_b"
     ).save()
     fit([callback(schedule=Schedule(every_n_steps=4))])

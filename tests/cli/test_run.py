@@ -7,7 +7,7 @@ import time
 import pytest
 from transformers import AutoModelForImageTextToText
 
-from fusionscope.records import Journey, RecordFile
+from fusionscope.records import RecordFile, Run
 
 
 def records_of(directory):
@@ -19,7 +19,7 @@ def test_three_stages_go_through_one_directory_on_one_axis(recipe, tmp_path, fus
     done = fusionscope("run", recipe, "--run-dir", run)
     assert done.returncode == 0, done.stderr[-3000:]
 
-    journey = Journey.find(run)
+    journey = Run.find(run)
     assert [(stage.status, stage.steps, stage.step_offset) for stage in journey.stages] == [
         ("done", 6, 0), ("done", 6, 6), ("done", 6, 12),
     ]  # fmt: skip

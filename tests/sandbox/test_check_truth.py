@@ -9,7 +9,7 @@ import yaml
 
 from fusionscope.callbacks import PIDCallback, ScheduledCheckpoint
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.records import Journey, RecordFile, Stage
+from fusionscope.records import RecordFile, Run, Stage
 from fusionscope.sandbox import UnimodalData, UnimodalPretraining
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_truth.py"
@@ -43,7 +43,7 @@ def check_truth():
 def run(tmp_path_factory):
     """A run of one stage and a few steps, probed and saved at its end."""
     directory = tmp_path_factory.mktemp("run")
-    journey = Journey(directory=directory, recipe="short", digest="", seed=None, stages=(Stage(name="0"),))
+    journey = Run(directory=directory, recipe="short", digest="", seed=None, stages=(Stage(name="0"),))
     journey = journey.start("0").save()
     stage = {"class_path": "fusionscope.sandbox.UnimodalPretraining", "init_args": {"seed": 2}}
     journey.stage_directory("0").mkdir()

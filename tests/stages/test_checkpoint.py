@@ -166,9 +166,9 @@ def test_resume_at_any_step_is_identical(kind, tiny, fit, tmp_path):
 
 
 def test_a_resumed_journey_keeps_its_offset(tiny, fit, tmp_path):
-    from fusionscope.records import Journey, Stage  # type: ignore[attr-defined]
+    from fusionscope.records import Run, Stage  # type: ignore[attr-defined]
 
-    journey = Journey(
+    journey = Run(
         directory=tmp_path,
         recipe="r",
         digest="d",

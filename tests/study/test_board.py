@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fusionscope.records import Journey, Record
+from fusionscope.records import Record, Run
 from fusionscope.records.live import OnsetWatch
 from fusionscope.records.tensorboard import layer_tag, tag
 from fusionscope.study.report.board import count_tags, rebuild
 
-Run = Callable[..., list[Record]]
+Records = Callable[..., list[Record]]
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -20,12 +20,12 @@ def read(folder: Path) -> EventAccumulator:
 
 
 @pytest.fixture(scope="module")
-def records(make_run: Run) -> list[Record]:
+def records(make_run: Records) -> list[Record]:
     return [r for r in make_run() if r.task in ("sandbox/synergy", "sandbox/redundant")]
 
 
 def test_event_files_are_rebuilt_with_all_values_and_few_tags(
-    records: list[Record], tmp_path: Path, make_journey: Callable[..., Journey]
+    records: list[Record], tmp_path: Path, make_journey: Callable[..., Run]
 ) -> None:
     folder = rebuild(records, tmp_path, make_journey(tmp_path))
     events = read(folder)
@@ -44,7 +44,7 @@ def test_event_files_are_rebuilt_with_all_values_and_few_tags(
     assert len(read(again).Scalars(tag(last[0].series, "synergy"))) < 20
 
 
-def test_runs_of_a_sweep_are_runs_of_tensorboard(records: list[Record], make_run: Run, tmp_path: Path) -> None:
+def test_runs_of_a_sweep_are_runs_of_tensorboard(records: list[Record], make_run: Records, tmp_path: Path) -> None:
     other = [r for r in make_run(run="other") if r.task == "sandbox/synergy" and r.layer == 4]
     mine = [r for r in records if r.task == "sandbox/synergy" and r.layer == 4]
     folder = rebuild([*mine, *other], tmp_path)
@@ -64,7 +64,7 @@ def test_an_onset_is_told_once_and_when_it_moves(records: list[Record]) -> None:
     assert str(watch).startswith("S on sandbox/synergy since 1")
 
 
-def test_an_onset_that_does_not_last_is_taken_back(make_curve: Run) -> None:
+def test_an_onset_that_does_not_last_is_taken_back(make_curve: Records) -> None:
     records = make_curve([0.0] * 8 + [1.0] * 6 + [0.0] * 8)
     watch, news = OnsetWatch(), []
     for record in records:
@@ -73,7 +73,7 @@ def test_an_onset_that_does_not_last_is_taken_back(make_curve: Run) -> None:
     assert str(watch) == ""
 
 
-def test_noise_that_is_looked_at_again_and_again_has_no_onset(make_curve: Run) -> None:
+def test_noise_that_is_looked_at_again_and_again_has_no_onset(make_curve: Records) -> None:
     generator, found = np.random.default_rng(0), 0
     for _ in range(15):
         watch = OnsetWatch()
@@ -90,7 +90,7 @@ def test_a_resumed_watch_repeats_nothing(records: list[Record]) -> None:
     assert watch.update(own[-1:]) == {}
 
 
-def test_a_run_without_learning_has_no_news(make_run: Run) -> None:
+def test_a_run_without_learning_has_no_news(make_run: Records) -> None:
     own = [r for r in make_run(learns=False, seed=3) if r.layer == 4 and r.task == "sandbox/synergy"]
     watch = OnsetWatch()
     assert [watch.update([record]) for record in own] == [{}] * len(own)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fusionscope.errors import RunDirectoryError
-from fusionscope.records import Journey, Record, RecordFile
+from fusionscope.records import Record, RecordFile, Run
 from fusionscope.study.report import report
 from fusionscope.study.report.figures import design_figure, time_card
 from fusionscope.study.report.methods import sentences
@@ -99,7 +99,7 @@ def test_the_printed_table_holds_the_numbers(made: tuple[Path, str, list[Record]
 
 
 def test_figures_follow_the_readers_ink(
-    make_run: Callable[..., list[Record]], make_journey: Callable[..., Journey]
+    make_run: Callable[..., list[Record]], make_journey: Callable[..., Run]
 ) -> None:
     own = [r for r in make_run() if r.task == "sandbox/synergy" and r.layer == 4]
     svg = inline_svg(time_card(own, make_journey(Path())), 'a "label"', "k1")

@@ -24,7 +24,7 @@ from fusionscope.cli import main
 from fusionscope.data import LlavaDataModule
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.probe import ProbeSpec
-from fusionscope.records import Journey, Record, RecordFile, Stage
+from fusionscope.records import Record, RecordFile, Run, Stage
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
 from fusionscope.study.comparison.profile import Model, Profile
@@ -77,7 +77,7 @@ class Answers(Dataset[dict[str, Any]]):
         return {"id": str(i), "image": Image.fromarray(pixels.numpy()), "conversations": turns}
 
 
-def train(journey: Journey, name: str, stage: L.LightningModule) -> Journey:
+def train(journey: Run, name: str, stage: L.LightningModule) -> Run:
     journey = journey.start(name).save()
     schedule = Schedule(every_n_steps=4)
     probing = PIDCallback([small(task) for task in TASKS], schedule=schedule, progress=False)
@@ -97,7 +97,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("journey") / "tiny-run"
     base = write(tmp_path_factory.mktemp("base"), seed=0)
     stages = (Stage(name="1_align"), Stage(name="2_lora"))
-    journey = Journey(directory=directory, recipe="tiny", digest="0", seed=0, stages=stages).save()
+    journey = Run(directory=directory, recipe="tiny", digest="0", seed=0, stages=stages).save()
     journey = train(journey, "1_align", AlignmentPretraining(str(base), warmup_steps=0))
     tuning = VisualInstructionTuning(
         str(directory / "1_align" / "model"), warmup_steps=0, projector=PartConfig(tune="full", lr=1e-3),

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.records import Journey
+from fusionscope.records import Run
 
 LAST, NEW = "last.ckpt", "new.ckpt"
 
@@ -85,6 +85,6 @@ def _replace(new: Path, old: Path) -> None:
 
 def checkpoint_folder(root: str | Path) -> Path:
     """Where the stage that is running in a directory keeps its checkpoints."""
-    journey = Journey.find(root)
+    journey = Run.find(root)
     stage = journey.current if journey else None
     return (journey.stage_directory(stage.name) if journey and stage else Path(root)) / "checkpoints"

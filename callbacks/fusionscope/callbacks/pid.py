@@ -16,7 +16,7 @@ from fusionscope.callbacks.writers import Writers
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
 from fusionscope.probe import Execution, ProbeSpec
-from fusionscope.records import Journey
+from fusionscope.records import Run
 from fusionscope.tasks import HeldOutTask, TaskSpec
 
 
@@ -98,7 +98,7 @@ class PIDCallback(Callback):
         if self.schedule.at_checkpoints:
             _check_savers(trainer)
         lvlm = _find_lvlm(pl_module, self.model, self.processor)
-        journey = Journey.find(trainer.default_root_dir)
+        journey = Run.find(trainer.default_root_dir)
         running = journey.current if journey else None
         # log_dir is broadcast from the first rank: every rank must ask for it
         folder = Path(self.directory or (journey.directory if journey else trainer.log_dir or trainer.default_root_dir))

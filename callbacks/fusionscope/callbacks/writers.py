@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.tensorboard import SummaryWriter
 
-from fusionscope.records import Journey, Record, RecordFile
+from fusionscope.records import Record, RecordFile, Run
 from fusionscope.records.live import OnsetWatch
 from fusionscope.records.tensorboard import (
     costs,
@@ -74,7 +74,7 @@ class Writers:
         self.draw(step)
         records = [record for record in self.file.read() if record.run == self.run and record.step <= step]
         if records:
-            draw_summary(self.writer, records, Journey.find(self.folder))
+            draw_summary(self.writer, records, Run.find(self.folder))
             self.writer.flush()
 
     def close(self) -> None:

@@ -95,11 +95,11 @@ def _report(options: argparse.Namespace) -> int:
 def _tensorboard(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from fusionscope.records import Journey
+    from fusionscope.records import Run
     from fusionscope.study.report.board import rebuild
     from fusionscope.study.report.build import read_records
 
     directory = Path(options.run_dir)
-    folder = rebuild(read_records(directory), directory, Journey.find(directory))
+    folder = rebuild(read_records(directory), directory, Run.find(directory))
     print(f"Rebuilt from {directory / 'records.jsonl'}: tensorboard --logdir {folder}")
     return 0

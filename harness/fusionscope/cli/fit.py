@@ -9,14 +9,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from fusionscope.cli.messages import shortened
-from fusionscope.records import Journey
+from fusionscope.records import Run
 
 
 class _SaveConfig(SaveConfigCallback):
     """Saves the configuration into the stage's folder of a journey; where there is none, as Lightning does."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        journey = Journey.find(trainer.default_root_dir)
+        journey = Run.find(trainer.default_root_dir)
         if journey is None or journey.current is None:
             super().setup(trainer, pl_module, stage)
         elif trainer.is_global_zero:
@@ -35,7 +35,7 @@ class FusionscopeCLI(LightningCLI):
             raise shortened(error) from error
 
     def after_fit(self) -> None:
-        journey = Journey.find(self.trainer.default_root_dir)
+        journey = Run.find(self.trainer.default_root_dir)
         if journey is None or journey.current is None or not self.trainer.state.finished:
             return
         stage = journey.current.name

@@ -147,10 +147,13 @@ def layers_of(text: str) -> str | tuple[int, ...]:
 
 
 def _out(options: argparse.Namespace) -> Path:
+    from fusionscope.records import RunDirectory
+
     if options.out:
         return Path(options.out)
-    one_run = len(options.sources) == 1 and (Path(options.sources[0]) / "journey.json").is_file()
-    return Path(options.sources[0]) / "probes" if one_run else Path("probes")
+    source = RunDirectory(options.sources[0])
+    one_run = len(options.sources) == 1 and source.run.is_file()
+    return source.probes.path if one_run else RunDirectory().probes.path
 
 
 def share_of(text: str | None) -> tuple[int, int]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from fusionscope.cli.recipes import find_recipe
 from fusionscope.errors import ConfigError, RunDirectoryError
-from fusionscope.records import Journey, Stage
-from fusionscope.records.journey import FILE
+from fusionscope.records import Run, RunDirectory, Stage
 
 
 def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, settings: Sequence[str] = ()) -> int:
@@ -45,7 +44,7 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
         journey = journey.start(stage.name).save()
         print(f"[{stage.name}] runs in {journey.directory}", flush=True)
         status = subprocess.run(_command(journey, stage.name, stage_files[stage.name], settings)).returncode
-        reached = Journey.find(journey.directory)
+        reached = Run.find(journey.directory)
         if status or reached is None or reached.current is not None:
             print(f"[{stage.name}] stopped (exit status {status}). {_what_now(journey.directory)}", file=sys.stderr)
             return status or 1
@@ -64,7 +63,7 @@ def _what_now(directory: Path) -> str:
 
 def _begun(directory: Path) -> bool:
     """Whether a run has written anything but its plan, so that its settings can no longer change."""
-    return any(path.name != FILE for path in directory.iterdir())
+    return any(path != RunDirectory(directory).run for path in directory.iterdir())
 
 
 def _check_stage(path: Path) -> None:
@@ -79,9 +78,7 @@ def _check_stage(path: Path) -> None:
         )
 
 
-def _open(
-    directory: Path, recipe: str, stage_files: dict[str, Path], seed: int | None, settings: Sequence[str]
-) -> Journey:
+def _open(directory: Path, recipe: str, stage_files: dict[str, Path], seed: int | None, settings: Sequence[str]) -> Run:
     """The journey of a run directory, begun or gone on with."""
     for setting in settings:
         if "=" not in setting:
@@ -90,10 +87,10 @@ def _open(
     for path in stage_files.values():
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(repr((seed, list(settings))).encode())
-    found = Journey.find(directory)
+    found = Run.find(directory)
     if found is None or not _begun(directory):
         stages = tuple(Stage(name=name) for name in stage_files)
-        return Journey(directory=directory, recipe=recipe, digest=digest.hexdigest(), seed=seed, stages=stages).save()
+        return Run(directory=directory, recipe=recipe, digest=digest.hexdigest(), seed=seed, stages=stages).save()
     if found.digest != digest.hexdigest():
         raise RunDirectoryError(
             f"{directory} holds a run of recipe {found.recipe!r} with seed {found.seed}, not of {recipe} as it is now",
@@ -103,7 +100,7 @@ def _open(
     return found
 
 
-def _command(journey: Journey, stage: str, config: Path, settings: Sequence[str]) -> list[str]:
+def _command(journey: Run, stage: str, config: Path, settings: Sequence[str]) -> list[str]:
     """The command of one stage: plain ``fusionscope fit`` with the settings that place it in the journey."""
     index = [s.name for s in journey.stages].index(stage)
     command = [sys.executable, "-m", "fusionscope.cli", "fit", "--config", str(config)]

@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
 from fusionscope.parallel import shard, total
-from fusionscope.records import Journey
+from fusionscope.records import Run
 from fusionscope.stages import tuning
 from fusionscope.stages.checkpoint import check, check_keys, fingerprint, restore_random_state, stamp, trained_keys
 from fusionscope.stages.config import (
@@ -228,7 +228,7 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
 
     def on_fit_start(self) -> None:
         """Find where this stage begins on the run's axis of steps."""
-        journey = Journey.find(self.trainer.default_root_dir)
+        journey = Run.find(self.trainer.default_root_dir)
         self.step_offset = journey.current.step_offset if journey is not None and journey.current is not None else 0
 
     def on_train_start(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fusionscope.records import ATOMS, Journey, Record
+from fusionscope.records import ATOMS, Record, Run
 from fusionscope.records.series import by_series, folders, last_layer
 from fusionscope.records.tensorboard import draw_heatmaps, draw_layout, draw_scalars, drawn_layers, tag
 from fusionscope.study.report.tables import as_markdown, layer_onsets, stage_ends
@@ -28,7 +28,7 @@ def count_tags(n_series: int, n_layers: int) -> int:
     return n_series * (_SERIES_TAGS + len(ATOMS) * len(drawn_layers(n_layers))) + _RUN_TAGS
 
 
-def draw_summary(writer: Any, records: Sequence[Record], journey: Journey | None = None) -> None:
+def draw_summary(writer: Any, records: Sequence[Record], journey: Run | None = None) -> None:
     """Write the text summary and the HParams page: what was run, with the last atoms as metrics.
 
     Args:
@@ -48,7 +48,7 @@ def draw_summary(writer: Any, records: Sequence[Record], journey: Journey | None
         writer.file_writer.add_summary(summary, step)
 
 
-def rebuild(records: Sequence[Record], directory: Path, journey: Journey | None = None) -> Path:
+def rebuild(records: Sequence[Record], directory: Path, journey: Run | None = None) -> Path:
     """Write event files anew from records, in place of those that were there.
 
     Args:
@@ -77,7 +77,7 @@ def rebuild(records: Sequence[Record], directory: Path, journey: Journey | None 
     return target
 
 
-def _hparams(records: Sequence[Record], journey: Journey | None) -> dict[str, Any]:
+def _hparams(records: Sequence[Record], journey: Run | None) -> dict[str, Any]:
     last = max(records, key=lambda record: record.step)
     found: dict[str, Any] = {
         "model": last.model,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionscope.errors import RunDirectoryError
-from fusionscope.records import Journey, Record, RecordFile
+from fusionscope.records import Record, RecordFile, Run
 from fusionscope.records.series import SHORT, at_end, by_series, folders, last_layer, title
 from fusionscope.study.comparison.page import breadth_figure, profile_page, where
 from fusionscope.study.comparison.profile import SPEC, comparisons, read_profile, rows_of, write_tables
@@ -44,7 +44,7 @@ def report(run_dir: str | os.PathLike[str]) -> str:
     runs = list(dict.fromkeys(record.run for record in records))
     if len(runs) == 1:
         # A sweep of a run lies in a folder of it.
-        journey = Journey.find(directory) or Journey.find(directory.resolve().parent)
+        journey = Run.find(directory) or Run.find(directory.resolve().parent)
         return f"{_run_report(directory, records, journey, directory.resolve().name)}\n{_curves(directory)}"
     parts = []
     for run, folder in folders(runs).items():
@@ -53,7 +53,7 @@ def report(run_dir: str | os.PathLike[str]) -> str:
     return "\n\n".join([*parts, _curves(directory)])
 
 
-def _run_report(directory: Path, records: Sequence[Record], journey: Journey | None, name: str) -> str:
+def _run_report(directory: Path, records: Sequence[Record], journey: Run | None, name: str) -> str:
     save(time_figure(records, journey), directory / "figures" / "time")
     save(depth_figure(records), directory / "figures" / "depth")
     save(diagnostics_figure(records), directory / "figures" / "diagnostics")
@@ -129,7 +129,7 @@ def costs(records: Sequence[Record]) -> str:
     )
 
 
-def run_page(records: Sequence[Record], journey: Journey | None, *, name: str) -> str:
+def run_page(records: Sequence[Record], journey: Run | None, *, name: str) -> str:
     """The page of one run, as HTML."""
     stages = ", ".join(dict.fromkeys(r.stage for r in sorted(records, key=lambda r: r.step)))
     lead = f"How vision, language and their fusion carry the answers, in bits, over {stages}."
@@ -164,7 +164,7 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
     return facts
 
 
-def _time_section(records: Sequence[Record], journey: Journey | None) -> str:
+def _time_section(records: Sequence[Record], journey: Run | None) -> str:
     groups = by_series(last_layer(records))
     drawn = []
     for i, (series, own) in enumerate(groups.items()):

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fusionscope.records import ATOMS, Journey, Record
+from fusionscope.records import ATOMS, Record, Run
 from fusionscope.records.heatmap import TITLES, draw_grid
 from fusionscope.records.onset import Onset, onset
 from fusionscope.records.series import SHORT, by_series, last_layer, title
@@ -24,7 +24,7 @@ _SPANS = {
 }
 
 
-def time_figure(records: Sequence[Record], journey: Journey | None = None) -> Figure:
+def time_figure(records: Sequence[Record], journey: Run | None = None) -> Figure:
     """A row a series: the last layer's atoms stacked with the accuracy, and each with its 95 % interval."""
     groups = by_series(last_layer(records))
     with style():
@@ -40,7 +40,7 @@ def time_figure(records: Sequence[Record], journey: Journey | None = None) -> Fi
     return figure
 
 
-def time_card(own: Sequence[Record], journey: Journey | None = None) -> Figure:
+def time_card(own: Sequence[Record], journey: Run | None = None) -> Figure:
     """One series over time: stacked atoms and accuracy above, atoms with intervals and the onset of synergy below."""
     with style():
         figure = Figure(figsize=(CARD, 4.0), layout="constrained")
@@ -51,7 +51,7 @@ def time_card(own: Sequence[Record], journey: Journey | None = None) -> Figure:
     return figure
 
 
-def draw_stack(axes: Any, own: Sequence[Record], journey: Journey | None) -> None:
+def draw_stack(axes: Any, own: Sequence[Record], journey: Run | None) -> None:
     """Atoms stacked up to the total, negative ones below zero, their letters inside; accuracy dotted on the right."""
     solved = [record for record in own if np.isfinite(list(record.atoms.values())).all()]
     steps = np.array([record.step for record in solved])
@@ -68,7 +68,7 @@ def draw_stack(axes: Any, own: Sequence[Record], journey: Journey | None) -> Non
     _accuracy(axes, own)
 
 
-def draw_curves(axes: Any, own: Sequence[Record], journey: Journey | None, *, label_stages: bool = True) -> None:
+def draw_curves(axes: Any, own: Sequence[Record], journey: Run | None, *, label_stages: bool = True) -> None:
     """Each atom with its 95 % interval, and where synergy emerges."""
     _stage_bands(axes, journey, label=label_stages)
     for atom in ATOMS:
@@ -235,7 +235,7 @@ def _onset_mark(axes: Any, found: Onset, *, lift: int) -> None:
     )  # fmt: skip
 
 
-def _stage_bands(axes: Any, journey: Journey | None, *, label: bool = True) -> None:
+def _stage_bands(axes: Any, journey: Run | None, *, label: bool = True) -> None:
     spans = list(_stage_spans(journey))
     for i, (name, begin, end) in enumerate(spans):
         if i % 2 == 0:
@@ -248,7 +248,7 @@ def _stage_bands(axes: Any, journey: Journey | None, *, label: bool = True) -> N
             )  # fmt: skip
 
 
-def _stage_spans(journey: Journey | None) -> Iterator[tuple[str, int, int]]:
+def _stage_spans(journey: Run | None) -> Iterator[tuple[str, int, int]]:
     for stage in journey.stages if journey else ():
         if stage.steps:
             yield stage.name, stage.step_offset, stage.step_offset + stage.steps

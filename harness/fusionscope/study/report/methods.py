@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fusionscope.pid.estimators import get_estimator, known_estimators
 from fusionscope.probe import get_design, known_designs
-from fusionscope.records import Journey, Record
+from fusionscope.records import Record, Run
 
 _LAWS = {
     "uniform": "Under the uniform law images and questions are independent: the numbers are interventional.",
@@ -22,7 +22,7 @@ SOURCES = (
 )
 
 
-def sentences(records: Sequence[Record], journey: Journey | None = None) -> list[str]:
+def sentences(records: Sequence[Record], journey: Run | None = None) -> list[str]:
     """The methods paragraph of a report."""
     found = [*dict.fromkeys(_design_sentence(record) for record in records)]
     laws = {record.law for record in records if record.design == "crossed"}

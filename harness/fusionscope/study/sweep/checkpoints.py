@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 from typing import Any, Literal
 
 from fusionscope.errors import ConfigError, DataError
-from fusionscope.records import Journey
+from fusionscope.records import Run, RunDirectory
 from fusionscope.records.yaml_file import read_yaml
 
 Kind = Literal["stage", "model", "adapter"]
@@ -103,7 +103,7 @@ def _one(target: str) -> list[Checkpoint]:
     path = Path(target)
     if path.suffix == ".ckpt":
         return [_stage_checkpoint(path)]
-    if (path / "journey.json").is_file():
+    if RunDirectory(path).run.is_file():
         return _of_run(path)
     if (path / "adapter_config.json").is_file():
         return [Checkpoint(path=target, kind="adapter", **_name(path))]
@@ -112,7 +112,7 @@ def _one(target: str) -> list[Checkpoint]:
     if path.exists() or target.startswith((".", "/")) or target.count("/") > 1:
         raise ConfigError(
             f"{target} holds nothing to probe" if path.exists() else f"{target} does not exist",
-            "it must be a run directory (journey.json), a .ckpt file, a Hugging Face directory (config.json), an "
+            "it must be a run directory (run.json), a .ckpt file, a Hugging Face directory (config.json), an "
             "adapter (adapter_config.json), a hub name or a glob",
             "correct the path",
         )
@@ -128,7 +128,7 @@ def _name(path: Path) -> dict[str, Any]:
 
 def _of_run(directory: Path) -> list[Checkpoint]:
     """The checkpoints of all stages of a run; the one to resume from is none of its own."""
-    journey = Journey.find(directory)
+    journey = Run.find(directory)
     stages = journey.stages if journey else ()
     found = [
         _stage_checkpoint(path)
@@ -152,7 +152,7 @@ def _stage_checkpoint(path: Path) -> Checkpoint:
     step = int(match[1]) if match else _steps_in(path)
     folder = path.resolve().parent.parent
     config = folder / "config.yaml" if (folder / "config.yaml").is_file() else None
-    journey = Journey.find(folder.parent)
+    journey = Run.find(folder.parent)
     names = [stage.name for stage in journey.stages] if journey else []
     if journey is None or folder.name not in names:
         run = f"{path.resolve().parent.name}/{path.stem}" if match is None else path.resolve().parent.name

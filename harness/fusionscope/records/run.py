@@ -1,21 +1,27 @@
-"""A run of several stages in one directory, on one axis of optimizer steps."""
+"""A run: its identity, its recipe and its stages, in one directory and on one axis of optimizer steps."""
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+import secrets
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from fusionscope.errors import RunDirectoryError
+from fusionscope.records.directory import RunDirectory
 
-FILE = "journey.json"
 _SCHEMA = 1
 Status = Literal["pending", "running", "done"]
 
 
+def new_id() -> str:
+    """A new identity; the global random state is not used."""
+    return secrets.token_hex(8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of a journey.
+    """One stage of a run.
 
     Args:
         name: Name of the stage, the stem of its recipe file.
@@ -31,31 +37,33 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Journey:
-    """The stages of a run directory and how far they have come; kept in ``journey.json``.
+class Run:
+    """Who a run is and how far its stages have come; kept in ``run.json``.
 
     Args:
         directory: The run directory.
-        recipe: Name of the recipe.
+        id: Identity of the run: made once, kept when the directory is renamed.
+        recipe: Name of the recipe; empty where one's own script trains.
         digest: Hash of the recipe's files: a run directory belongs to one recipe.
         seed: The seed that overrides those of the recipe, or None.
-        stages: The stages in order.
+        stages: The stages in order; none where one's own script trains.
     """
 
     directory: Path
-    recipe: str
-    digest: str
-    seed: int | None
-    stages: tuple[Stage, ...]
+    id: str = field(default_factory=new_id)
+    recipe: str = ""
+    digest: str = ""
+    seed: int | None = None
+    stages: tuple[Stage, ...] = ()
 
     @classmethod
-    def find(cls, directory: str | os.PathLike[str] | None) -> "Journey | None":
-        """The journey of a run directory, or None where there is none.
+    def find(cls, directory: str | os.PathLike[str] | None) -> "Run | None":
+        """The run of a directory, or None where there is none.
 
         Raises:
-            RunDirectoryError: A ``journey.json`` that cannot be read.
+            RunDirectoryError: A run file that cannot be read.
         """
-        path = Path(directory or ".") / FILE
+        path = RunDirectory(directory or ".").run
         if not path.exists():
             return None
         try:
@@ -66,50 +74,46 @@ class Journey:
         except (ValueError, TypeError, KeyError) as error:
             raise RunDirectoryError(
                 f"{path} cannot be read: {error}",
-                f"it must be a journey of schema {_SCHEMA}, as `fusionscope run` writes it",
-                "choose another run directory with --run-dir, or move this one away",
+                f"it must be a run of schema {_SCHEMA}, as fusionscope writes it",
+                "choose another run directory, or move this one away",
             ) from error
 
     @property
     def name(self) -> str:
-        """Name of the run: that of its directory."""
-        return self.directory.resolve().name
+        """The name of the run for people: that of its directory."""
+        return RunDirectory(self.directory).name
 
     @property
     def current(self) -> Stage | None:
         """The stage that is running, or None."""
         return next((stage for stage in self.stages if stage.status == "running"), None)
 
-    @property
-    def records_path(self) -> Path:
-        """Where the run's records are."""
-        return self.directory / "records.jsonl"
-
     def stage_directory(self, stage: str) -> Path:
         """Where a stage keeps its checkpoints, its configuration and its model."""
-        return self.directory / stage
+        return RunDirectory(self.directory).stage(stage).path
 
-    def start(self, name: str) -> "Journey":
-        """The journey with the named stage running, after the steps of those before it."""
+    def start(self, name: str) -> "Run":
+        """The run with the named stage running, after the steps of those before it."""
         index = [stage.name for stage in self.stages].index(name)
         offset = sum(stage.steps for stage in self.stages[:index])
         return self._with(index, status="running", step_offset=offset)
 
-    def finish(self, name: str, steps: int) -> "Journey":
-        """The journey with the named stage done after so many optimizer steps."""
+    def finish(self, name: str, steps: int) -> "Run":
+        """The run with the named stage done after this many optimizer steps."""
         return self._with([stage.name for stage in self.stages].index(name), status="done", steps=steps)
 
-    def save(self) -> "Journey":
-        """Write the journey, all or nothing, and return it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+    def save(self) -> "Run":
+        """Write the run file, all or nothing, and return the run."""
+        path = RunDirectory(self.directory).run
+        path.parent.mkdir(parents=True, exist_ok=True)
         row = {"schema": _SCHEMA, **asdict(self)}
         del row["directory"]
-        draft = self.directory / f".{FILE}.tmp"
+        draft = path.with_name(f".{path.name}.tmp")
         draft.write_text(json.dumps(row, indent=1) + "\n")
-        draft.replace(self.directory / FILE)
+        draft.replace(path)
         return self
 
-    def _with(self, index: int, **changes: Any) -> "Journey":
+    def _with(self, index: int, **changes: Any) -> "Run":
         stages = list(self.stages)
         stages[index] = replace(stages[index], **changes)
         return replace(self, stages=tuple(stages))
