@@ -115,7 +115,7 @@ def test_moments_of_a_measure_stay(seed: int, degree: int) -> None:
     covariance = of.covariance_BDD + 1e-9 * torch.eye(degree + 1, dtype=torch.float64)
     away = (nearest_moments(of.moments_BD, covariance) - of.moments_BD)[..., None]
     standard_errors = (away.mT @ torch.linalg.solve(covariance, away)).sqrt()
-    assert float(standard_errors.max()) < 0.05
+    assert float(standard_errors.max()) < 0.1
 
 
 def test_moments_of_no_measure_move_to_one() -> None:

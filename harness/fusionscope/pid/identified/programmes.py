@@ -31,6 +31,7 @@ from fusionscope.pid.identified.basis import NODES, SOLVER_STRIDE, at_nodes, che
 
 ROUNDS = (12, 4, 4, 6, 10, 14)  # iterations
 _SMALL_GAP = 2e-5  # of f's range
+_SMALL_DISTANCE = 1e-3  # of a squared standard error
 _TO_THE_BOUNDARY = 0.95
 _CENTRING = 0.15
 _ROUNDING = 1e-12
@@ -136,7 +137,7 @@ def nearest_moments(moments_BD: Tensor, covariance_BDD: Tensor) -> Tensor:
     unit_B = covariance_BDD.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-300)
     covariance_BDD = covariance_BDD / unit_B[:, None, None]
     objective = _Distance(moments_BD=moments_BD, covariance_BDD=covariance_BDD)
-    c_BD = _interior_point(objective, moments_BD.new_zeros(len(moments_BD), NODES))
+    c_BD = _interior_point(objective, moments_BD.new_zeros(len(moments_BD), NODES), _SMALL_DISTANCE * unit_B)
     return moments_BD + (covariance_BDD @ c_BD[..., None])[..., 0]
 
 
@@ -184,13 +185,15 @@ def _raised(c_BD: Tensor, f_BG: Tensor, sag_B: Tensor | None) -> Tensor:
 def _scaled(objective: BoundWithError, f_BG: Tensor) -> Tensor:
     """Solves in units of f's range."""
     size_B1 = (f_BG.amax(-1, keepdim=True) - f_BG.amin(-1, keepdim=True)).clamp(min=1e-300)
-    return size_B1 * _interior_point(objective.in_units_of(size_B1), f_BG / size_B1)
+    return size_B1 * _interior_point(
+        objective.in_units_of(size_B1), f_BG / size_B1, torch.full_like(size_B1[:, 0], _SMALL_GAP)
+    )
 
 
-def _interior_point(objective: Objective, f_BG: Tensor) -> Tensor:
+def _interior_point(objective: Objective, f_BG: Tensor, gap_B: Tensor) -> Tensor:
     """A primal-dual interior-point method on every second node, from a constant above f; [B, D].
 
-    After every round the programmes whose gap is small leave the batch.
+    After every round the programmes whose gap is down to ``gap_B`` leave the batch.
     """
     f_BG = f_BG[:, ::SOLVER_STRIDE]
     v_GD = at_nodes(f_BG.shape[-1], objective.degree, 0, f_BG.device)
@@ -205,7 +208,7 @@ def _interior_point(objective: Objective, f_BG: Tensor) -> Tensor:
         better_A = some.value(c_AD) <= some.value(before_AD)
         c_BD[active_A] = torch.where(better_A[:, None], c_AD, before_AD)
         dual_BG[active_A] = dual_AG
-        active_A = active_A[better_A & (gap_A > _SMALL_GAP)]
+        active_A = active_A[better_A & (gap_A > gap_B[active_A])]
         if len(active_A) == 0:
             break
     return c_BD
