@@ -113,6 +113,11 @@ def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = No
     truth = torch.tensor([[answers.index(truth_of(q, known[image])) for q in questions] for image in images])
     pairs, pair_answers, natural = _natural(images, questions, answers)
     paths = image_paths("test")
+    left_out = {
+        "images of unknown colour or shape": len(facts("test")) - len(known),
+        "images not drawn": len(known) - len(images),
+        "questions not drawn": len(every) - len(questions),
+    }
     return HeldOutTask(
         name=f"easy_vqa/{name}",
         images=LazyImages(FileImage(path=paths[image], name=f"{image}.png") for image in images),
@@ -125,11 +130,7 @@ def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = No
         truth=truth,
         pair_weights={"uniform": uniform_weights(len(images), len(questions)), **natural},
         questions_enumerated=len(questions) == len(every),
-        dropped={
-            "images of unknown colour or shape": len(facts("test")) - len(known),
-            "images not drawn": len(known) - len(images),
-            "questions not drawn": len(every) - len(questions),
-        },
+        dropped={reason: count for reason, count in left_out.items() if count},
         citation="Victor Zhou, easy-VQA, 2019, https://github.com/vzhou842/easy-VQA",
         licence="MIT",
     )

@@ -56,5 +56,5 @@ def _keep(task: HeldOutTask, kept: list[int], lost: int) -> HeldOutTask:
         pair_weights={name: value / value.sum() for name, value in weights.items()},
         images_enumerated=False,
         images_balanced=False,
-        dropped={**task.dropped, "image cannot be read": lost},
+        dropped={**task.dropped, "images that cannot be read": lost},
     )
