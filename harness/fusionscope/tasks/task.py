@@ -87,8 +87,14 @@ class HeldOutTask:
     def __post_init__(self) -> None:
         if len(self.image_ids) == len(self.images):
             object.__setattr__(self, "images", LazyImages.of(self.images, [str(name) for name in self.image_ids]))
-        n_images, n_questions, n_answers = len(self.images), len(self.questions), len(self.answers)
-        self._require(n_images > 0 and n_questions > 0, "has no images or no questions", "a probe needs both")
+        self._require(isinstance(self.name, str) and self.name.strip() != "", "has no name", "records carry it")
+        self._check_sizes()
+        self._check_pairs()
+        self._check_grid()
+
+    def _check_sizes(self) -> None:
+        n_images, n_answers = len(self.images), len(self.answers)
+        self._require(n_images > 0 and len(self.questions) > 0, "has no images or no questions", "a probe needs both")
         self._require(n_answers >= 2, f"has {n_answers} answers", "information about Y needs at least two")
         self._require(
             len(self.image_ids) == n_images, f"has {len(self.image_ids)} ids for {n_images} images", "one each"
@@ -99,31 +105,41 @@ class HeldOutTask:
                 f"question {i} has {len(question.candidates)} candidates",
                 f"every question needs {n_answers}, one per answer",
             )
+
+    def _check_pairs(self) -> None:
+        n_answers = len(self.answers)
         self._require(
             self.pairs.ndim == 2 and self.pairs.shape[1] == 2 and self.pair_answers.shape == self.pairs.shape[:1],
-            f"pairs {tuple(self.pairs.shape)} and pair_answers {tuple(self.pair_answers.shape)}",
+            f"has pairs {tuple(self.pairs.shape)} and pair_answers {tuple(self.pair_answers.shape)}",
             "they must be [N, 2] and [N]",
         )
         self._require(self.crossable or len(self.pairs) > 0, "has no pairs", "one that cannot be crossed is its pairs")
+        sizes = torch.tensor([len(self.images), len(self.questions)])
+        outside = self.pairs[((self.pairs < 0) | (self.pairs >= sizes)).any(1)].tolist()
+        self._require(
+            not outside, f"has pairs {outside[:5]}", f"they are indices of {sizes.tolist()} images and questions"
+        )
         stray = self.pair_answers[(self.pair_answers < -1) | (self.pair_answers >= n_answers)].tolist()
         self._require(
             not stray,
             f"has pair_answers {stray[:5]}",
             f"they are indices of its {n_answers} answers, or -1 where none is known",
         )
+
+    def _check_grid(self) -> None:
+        shape = (len(self.images), len(self.questions))
         if self.truth is not None:
+            self._require(self.truth.shape == shape, f"has truth {tuple(self.truth.shape)}", f"it is {list(shape)}")
             self._require(
-                self.truth.shape == (n_images, n_questions),
-                f"truth {tuple(self.truth.shape)}",
-                f"[{n_images}, {n_questions}]",
+                bool(((self.truth >= -1) & (self.truth < len(self.answers))).all()),
+                f"has truth from {int(self.truth.min())} to {int(self.truth.max())}",
+                f"it holds indices of its {len(self.answers)} answers, or -1 where none is known",
             )
         for name, weights in self.pair_weights.items():
             self._require(
-                weights.shape == (n_images, n_questions)
-                and bool((weights >= 0).all())
-                and abs(float(weights.sum()) - 1) < 1e-9,
-                f"pair_weights[{name!r}] of shape {tuple(weights.shape)} and sum {float(weights.sum()):.6g}",
-                f"weights are [{n_images}, {n_questions}], not negative, and sum to 1",
+                weights.shape == shape and bool((weights >= 0).all()) and abs(float(weights.sum()) - 1) < 1e-9,
+                f"has pair_weights[{name!r}] of shape {tuple(weights.shape)} and sum {float(weights.sum()):.6g}",
+                f"weights are {list(shape)}, not negative, and sum to 1",
             )
         self._require(
             not self.crossable or "uniform" in self.pair_weights, "is crossable without uniform weights", "add them"

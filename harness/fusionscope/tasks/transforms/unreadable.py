@@ -1,11 +1,12 @@
 """Images that cannot be read: counted, named, and left out up to a maximum number."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
-from fusionscope.errors import DataError
+from fusionscope.errors import BadImageError, DataError
 from fusionscope.tasks.sources.lazy import LazyImages
 from fusionscope.tasks.task import HeldOutTask
 
@@ -13,7 +14,7 @@ _NAMED = 5
 
 
 def without_unreadable(task: HeldOutTask, max_bad_images: int) -> HeldOutTask:
-    """The task without images that cannot be read; weights are scaled to sum to 1 again.
+    """The task without images that cannot be read; see `without_images`.
 
     Args:
         task: The task. All of its images are opened, once however often this is asked.
@@ -22,22 +23,38 @@ def without_unreadable(task: HeldOutTask, max_bad_images: int) -> HeldOutTask:
     Raises:
         DataError: More cannot be read, or a weighting would lose all its pairs.
     """
-    images = LazyImages.of(task.images)
-    bad = sorted(images.unreadable())
+    return without_images(task, LazyImages.of(task.images).unreadable(), max_bad_images, "cannot be read")
+
+
+def without_images(
+    task: HeldOutTask, bad: Mapping[int, BadImageError], max_bad_images: int, reason: str
+) -> HeldOutTask:
+    """The task without some of its images, which are named in a warning; weights are scaled to sum to 1 again.
+
+    Args:
+        task: The task.
+        bad: Indices of the images, and why each is left out.
+        max_bad_images: Maximum number of images that may be left out.
+        reason: Completes "images that ...".
+
+    Raises:
+        DataError: There are more, or a weighting would lose all its pairs.
+    """
     if not bad:
         return task
-    names = ", ".join(task.image_ids[i] for i in bad[:_NAMED]) + (", ..." if len(bad) > _NAMED else "")
-    if len(bad) > max_bad_images or len(bad) == len(images):
+    names = ", ".join(task.image_ids[i] for i in list(bad)[:_NAMED]) + (", ..." if len(bad) > _NAMED else "")
+    if len(bad) > max_bad_images or len(bad) == len(task.images):
         raise DataError(
-            f"{len(bad)} of {len(images)} images of task {task.name!r} cannot be read: {names}",
-            f"max_bad_images allows {max_bad_images}",
+            f"{len(bad)} of {len(task.images)} images of task {task.name!r} {reason}: {names}",
+            f"max_bad_images allows {max_bad_images}; the first: {next(iter(bad.values())).what}",
             "restore the files, or allow as many with max_bad_images=",
         )
-    warnings.warn(f"task {task.name!r}: {len(bad)} images cannot be read and are left out: {names}", stacklevel=3)
-    return _keep(task, [i for i in range(len(images)) if i not in set(bad)], len(bad))
+    warnings.warn(f"task {task.name!r}: {len(bad)} images {reason} and are left out: {names}", stacklevel=3)
+    kept = [i for i in range(len(task.images)) if i not in bad]
+    return _keep(task, kept, {f"images that {reason}": len(bad)})
 
 
-def _keep(task: HeldOutTask, kept: list[int], lost: int) -> HeldOutTask:
+def _keep(task: HeldOutTask, kept: list[int], lost: Mapping[str, int]) -> HeldOutTask:
     place = torch.full((len(task.images),), -1)
     place[kept] = torch.arange(len(kept))
     here = place[task.pairs[:, 0]] >= 0
@@ -45,7 +62,7 @@ def _keep(task: HeldOutTask, kept: list[int], lost: int) -> HeldOutTask:
     pairs[:, 0] = place[pairs[:, 0]]
     weights = {name: value[kept] for name, value in task.pair_weights.items()}
     if not len(pairs) or any(float(value.sum()) <= 0 for value in weights.values()):
-        raise DataError(f"task {task.name!r}", "no pair is left without its unreadable images", "restore the files")
+        raise DataError(f"task {task.name!r}", "no pair is left without these images", "restore the files")
     return replace(
         task,
         images=LazyImages.of(task.images).select(kept),
@@ -56,5 +73,5 @@ def _keep(task: HeldOutTask, kept: list[int], lost: int) -> HeldOutTask:
         pair_weights={name: value / value.sum() for name, value in weights.items()},
         images_enumerated=False,
         images_balanced=False,
-        dropped={**task.dropped, "images that cannot be read": lost},
+        dropped={**task.dropped, **lost},
     )
