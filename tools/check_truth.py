@@ -21,8 +21,7 @@ from tqdm.auto import tqdm
 from fusionscope.records import ATOMS, Record, RecordFile
 from fusionscope.records.onset import onset
 from fusionscope.sandbox import model_pid
-from fusionscope.study.sweep.checkpoints import Checkpoint, find_checkpoints
-from fusionscope.study.sweep.models import Models, default_device
+from fusionscope.study.sweep import Checkpoint, Models, default_device, find_checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)

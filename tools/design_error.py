@@ -19,8 +19,8 @@ from fusionscope.probe import ProbeSpec, probe
 from fusionscope.records import ATOMS, Run
 from fusionscope.sandbox import model_pid
 from fusionscope.sandbox.tasks import VARIANTS
+from fusionscope.study.page import save
 from fusionscope.study.report.figures import design_figure
-from fusionscope.study.report.theme import save
 from fusionscope.tasks import HeldOutTask, load_task
 
 Atoms = dict[str, float]

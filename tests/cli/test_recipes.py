@@ -18,8 +18,10 @@ def test_recipes_are_listed_shown_and_copied(tmp_path, capsys):
 
     assert main(["recipes", "copy", "sandbox", str(tmp_path / "mine")]) == 0
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
-        "0_language.yaml", "1_align.yaml", "2_instruct.yaml",
-    ]  # fmt: skip
+        "0_language.yaml",
+        "1_align.yaml",
+        "2_instruct.yaml",
+    ]
     assert main(["recipes", "copy", "sandbox/1_align", str(tmp_path / "one.yaml")]) == 0
     assert yaml.safe_load((tmp_path / "one.yaml").read_text())["model"]
 

@@ -21,15 +21,19 @@ def test_three_stages_go_through_one_directory_on_one_axis(recipe, tmp_path, fus
 
     journey = Run.find(run)
     assert [(stage.status, stage.steps, stage.step_offset) for stage in journey.stages] == [
-        ("done", 6, 0), ("done", 6, 6), ("done", 6, 12),
-    ]  # fmt: skip
+        ("done", 6, 0),
+        ("done", 6, 6),
+        ("done", 6, 12),
+    ]
     records = records_of(run)
     places = dict.fromkeys((record.stage, record.step) for record in records)
     names = [stage.name for stage in journey.stages]
     assert list(places) == [(name, 6 * i + step) for i, name in enumerate(names) for step in (0, 3, 6)]
     assert {(record.task, record.law) for record in records} == {
-        ("sandbox/synergy", "uniform"), ("sandbox/redundant", "uniform"), ("sandbox/redundant", "natural"),
-    }  # fmt: skip
+        ("sandbox/synergy", "uniform"),
+        ("sandbox/redundant", "uniform"),
+        ("sandbox/redundant", "natural"),
+    }
     assert all(record.converged for record in records)
     assert {record.baseline for record in records if record.stage == names[0]} == {True}
     assert {record.baseline for record in records if record.stage != names[0]} == {False}

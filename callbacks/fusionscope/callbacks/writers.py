@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.tensorboard import SummaryWriter
 
 from fusionscope.records import Record, RecordFile, Run
+from fusionscope.records.event_files import draw_summary
 from fusionscope.records.live import OnsetWatch
 from fusionscope.records.tensorboard import (
     costs,
@@ -18,7 +19,6 @@ from fusionscope.records.tensorboard import (
     series_name,
     tag,
 )
-from fusionscope.study.report.board import draw_summary
 
 Log = Callable[[Mapping[str, float], int], None]
 """Writes numbers at a step of the stage to one of a trainer's other loggers."""

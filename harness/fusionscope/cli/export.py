@@ -5,6 +5,9 @@ from pathlib import Path
 
 from fusionscope.errors import ConfigError
 
+HELP = "write a checkpoint as a whole Hugging Face model"
+EXAMPLE = "export RUN/2_instruct/checkpoints/last.ckpt my-model"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -20,17 +23,18 @@ def call(options: argparse.Namespace) -> int:
         ConfigError: The target exists, or the source names several checkpoints.
         DataError: Trained weights that are missing, unexpected or of another base.
     """
-    from fusionscope.study.sweep.checkpoints import find_checkpoints
-    from fusionscope.study.sweep.models import Models
+    from fusionscope.study.sweep import Models, find_checkpoints
 
     target = Path(options.target)
     if target.exists():
         raise ConfigError(f"{target} exists already", "nothing is overwritten", "choose another target")
-    found = find_checkpoints([options.checkpoint])
-    if len(found) != 1:
+    checkpoints = find_checkpoints([options.checkpoint])
+    if len(checkpoints) != 1:
         raise ConfigError(
-            f"{options.checkpoint} names {len(found)} checkpoints", "one model is exported at a time", "name one file"
+            f"{options.checkpoint} names {len(checkpoints)} checkpoints",
+            "one model is exported at a time",
+            "name one file",
         )
-    Models().export(found[0], target)
+    Models().export(checkpoints[0], target)
     print(f'{options.checkpoint} -> {target}; load it with AutoModelForImageTextToText.from_pretrained("{target}")')
     return 0

@@ -11,6 +11,9 @@ from pathlib import Path
 import fusionscope
 from fusionscope.errors import ConfigError, UnknownNameError
 
+HELP = "list, show or copy the recipes that we ship"
+EXAMPLE = "recipes copy sandbox my-recipe"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -34,11 +37,11 @@ def shelves() -> list[Path]:
 
 def known_recipes() -> dict[str, Path]:
     """Each YAML file that we ship under its name, ``directory/stage``; the first shelf that has one counts."""
-    found: dict[str, Path] = {}
+    recipes: dict[str, Path] = {}
     for shelf in shelves():
         for path in sorted(shelf.rglob("*.yaml")):
-            found.setdefault(path.relative_to(shelf).with_suffix("").as_posix(), path)
-    return found
+            recipes.setdefault(path.relative_to(shelf).with_suffix("").as_posix(), path)
+    return recipes
 
 
 def find_recipe(name: str) -> tuple[str, list[Path]]:
@@ -53,15 +56,15 @@ def find_recipe(name: str) -> tuple[str, list[Path]]:
     shipped = known_recipes()
     whole = Path(name).parent.as_posix() if name in shipped else name
     for folder in (Path(name), *(shelf / whole for shelf in shelves())):
-        found = sorted(folder.glob("*.yaml"))
-        if whole != name and len(found) > 1:
+        stages = sorted(folder.glob("*.yaml"))
+        if whole != name and len(stages) > 1:
             raise ConfigError(
-                f"{name} is one of the {len(found)} stages of {whole}",
+                f"{name} is one of the {len(stages)} stages of {whole}",
                 "each begins with the model that the one before it has written",
                 f"`fusionscope run {whole}`; or `fusionscope recipes copy {name} DIR`, name its model there, run DIR",
             )
-        if found:
-            return folder.name, found
+        if stages:
+            return folder.name, stages
     raise _unknown(name, "a recipe is a YAML file, or a directory with one a stage", shipped)
 
 
@@ -108,10 +111,10 @@ def _copy(options: argparse.Namespace) -> int:
 def _files(name: str) -> list[Path]:
     """The files of a recipe directory, or the one file of that name."""
     recipes = known_recipes()
-    found = [recipes[name]] if name in recipes else [p for n, p in recipes.items() if n.startswith(f"{name}/")]
-    if not found:
+    files = [recipes[name]] if name in recipes else [p for n, p in recipes.items() if n.startswith(f"{name}/")]
+    if not files:
         raise _unknown(name, "it is none of those that we ship", recipes)
-    return found
+    return files
 
 
 def _unknown(name: str, why: str, known: Collection[str]) -> UnknownNameError:

@@ -1,8 +1,8 @@
 """Records of probes, the run that they belong to, and how both are drawn."""
 
 from fusionscope.records.directory import RunDirectory, StageDirectory
-from fusionscope.records.file import RecordFile
+from fusionscope.records.file import RecordFile, read_records
 from fusionscope.records.run import Run, Stage
 from fusionscope.records.schema import ATOMS, Record
 
-__all__ = ["ATOMS", "Record", "RecordFile", "Run", "RunDirectory", "Stage", "StageDirectory"]
+__all__ = ["ATOMS", "Record", "RecordFile", "Run", "RunDirectory", "Stage", "StageDirectory", "read_records"]

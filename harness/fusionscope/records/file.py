@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from fusionscope.errors import DataError
+from fusionscope.errors import DataError, RunDirectoryError
+from fusionscope.records.directory import RunDirectory
 from fusionscope.records.schema import Record
 
 
@@ -55,6 +56,22 @@ class RecordFile:
                 ) from error
             latest[record.key] = record
         return list(latest.values())
+
+
+def read_records(directory: Path) -> list[Record]:
+    """The records of a run directory.
+
+    Raises:
+        RunDirectoryError: None there.
+    """
+    records = RecordFile(RunDirectory(directory).records).read()
+    if not records:
+        raise RunDirectoryError(
+            f"{directory} holds no records",
+            "a report and curves are drawn from records.jsonl",
+            "give the directory of a run that PIDCallback or `fusionscope probe` wrote records of",
+        )
+    return records
 
 
 def _ends_whole(file: BinaryIO) -> bool:

@@ -1,1 +1,4 @@
-"""After training: sweeps over checkpoints, comparisons of models, reports. Importing the room costs nothing."""
+"""After training: checkpoints are probed (`sweep`), runs reported (`report`), models set side by side (`comparison`).
+
+Importing this package alone imports nothing.
+"""

@@ -52,7 +52,7 @@ class Learned(PairDesign):
     def sentence(self) -> str:
         return (
             "p(y|image) and p(y|question) were predicted, for natural pairs, by classifiers of frozen features, "
-            f"cross-fitted over {self.folds} folds (learned design); the numbers are observational."
+            f"cross-fitted over {self.folds} folds (learned design)."
         )
 
     def posteriors(

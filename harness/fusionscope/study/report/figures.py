@@ -11,10 +11,8 @@ from fusionscope.records import ATOMS, Record, Run
 from fusionscope.records.heatmap import TITLES, draw_grid
 from fusionscope.records.onset import Onset, onset
 from fusionscope.records.series import SHORT, by_series, last_layer, title
-from fusionscope.study.report.theme import BAND, COLOURS, EXTRA, INK, MARKERS, MUTED, shape, style
+from fusionscope.study.page import BAND, CARD, COLOURS, EXTRA, INK, MARKERS, MUTED, shape, style
 
-CARD = 4.6
-"""Width in inches of one panel of the page."""
 # What a panel shows at the least: rounding errors should not look like results.
 _SPANS = {
     "option_mass": (-0.03, 1.03),
@@ -24,15 +22,15 @@ _SPANS = {
 }
 
 
-def time_figure(records: Sequence[Record], journey: Run | None = None) -> Figure:
+def time_figure(records: Sequence[Record], run: Run | None = None) -> Figure:
     """A row a series: the last layer's atoms stacked with the accuracy, and each with its 95 % interval."""
     groups = by_series(last_layer(records))
     with style():
         figure = Figure(figsize=(11, 2.5 * len(groups) + 0.6), layout="constrained")
         rows = figure.subplots(len(groups), 2, sharex=True, squeeze=False)
-        for (left, right), (series, own) in zip(rows, groups.items(), strict=True):
-            draw_stack(left, own, journey)
-            draw_curves(right, own, journey)
+        for (left, right), (series, points) in zip(rows, groups.items(), strict=True):
+            draw_stack(left, points, run)
+            draw_curves(right, points, run)
             left.set_title(title(series, list(groups)), loc="left", pad=14)
         for axes in rows[-1]:
             axes.set_xlabel("optimizer steps, all stages")
@@ -40,23 +38,23 @@ def time_figure(records: Sequence[Record], journey: Run | None = None) -> Figure
     return figure
 
 
-def time_card(own: Sequence[Record], journey: Run | None = None) -> Figure:
+def time_card(points: Sequence[Record], run: Run | None = None) -> Figure:
     """One series over time: stacked atoms and accuracy above, atoms with intervals and the onset of synergy below."""
     with style():
         figure = Figure(figsize=(CARD, 4.0), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
-        draw_stack(upper, own, journey)
-        draw_curves(lower, own, journey, label_stages=False)
+        draw_stack(upper, points, run)
+        draw_curves(lower, points, run, label_stages=False)
         lower.set_xlabel("optimizer steps, all stages")
     return figure
 
 
-def draw_stack(axes: Any, own: Sequence[Record], journey: Run | None) -> None:
+def draw_stack(axes: Any, points: Sequence[Record], run: Run | None) -> None:
     """Atoms stacked up to the total, negative ones below zero, their letters inside; accuracy dotted on the right."""
-    solved = [record for record in own if np.isfinite(list(record.atoms.values())).all()]
+    solved = [record for record in points if np.isfinite(list(record.atoms.values())).all()]
     steps = np.array([record.step for record in solved])
     atoms = np.array([[record.atoms[atom] for record in solved] for atom in ATOMS]).reshape(len(ATOMS), -1)
-    _stage_bands(axes, journey)
+    _stage_bands(axes, run)
     colours = [COLOURS[atom] for atom in ATOMS]
     axes.stackplot(steps, np.maximum(atoms, 0), colors=colours, alpha=0.85, linewidth=0)
     axes.stackplot(steps, np.minimum(atoms, 0), colors=colours, alpha=0.85, linewidth=0)
@@ -65,15 +63,15 @@ def draw_stack(axes: Any, own: Sequence[Record], journey: Run | None) -> None:
     axes.set_ylabel("bits, stacked")
     axes.set_ylim(top=max(0.1, 1.06 * np.maximum(atoms, 0).sum(0).max(initial=0)))
     axes.margins(x=0.01)
-    _accuracy(axes, own)
+    _accuracy(axes, points)
 
 
-def draw_curves(axes: Any, own: Sequence[Record], journey: Run | None, *, label_stages: bool = True) -> None:
+def draw_curves(axes: Any, points: Sequence[Record], run: Run | None, *, label_stages: bool = True) -> None:
     """Each atom with its 95 % interval, and where synergy emerges."""
-    _stage_bands(axes, journey, label=label_stages)
+    _stage_bands(axes, run, label=label_stages)
     for atom in ATOMS:
-        _curve(axes, [record.step for record in own], own, atom)
-    _onset_mark(axes, onset(own), lift=12 if label_stages and journey else 2)
+        _curve(axes, [record.step for record in points], points, atom)
+    _onset_mark(axes, onset(points), lift=12 if label_stages and run else 2)
     axes.set_ylabel("bits")
     axes.margins(x=0.01)
     axes.grid(axis="y")
@@ -86,9 +84,9 @@ def depth_figure(records: Sequence[Record]) -> Figure:
         figure = Figure(figsize=(13, 2.2 * len(groups) + 0.8), layout="constrained")
         panels = figure.subplots(len(groups), len(ATOMS), squeeze=False, sharey=True)
         vmax = largest(records)
-        for row, (series, own) in zip(panels, groups.items(), strict=True):
+        for row, (series, points) in zip(panels, groups.items(), strict=True):
             for axes, atom in zip(row, ATOMS, strict=True):
-                mesh = draw_grid(axes, own, atom, vmax=vmax)
+                mesh = draw_grid(axes, points, atom, vmax=vmax)
                 mesh.set_rasterized(True)
             row[0].set_ylabel(f"{series.task}\n{series.variant}\nlayer", fontsize=8)
         figure.colorbar(mesh, ax=panels, label="bits", shrink=0.6)
@@ -96,13 +94,13 @@ def depth_figure(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def heatmap_card(own: Sequence[Record], *, vmax: float) -> Figure:
+def heatmap_card(points: Sequence[Record], *, vmax: float) -> Figure:
     """One series: a layer-by-step heatmap of each atom."""
     with style():
         figure = Figure(figsize=(CARD, 3.6), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True, sharey=True)
         for axes, atom in zip(panels.flat, ATOMS, strict=True):
-            mesh = draw_grid(axes, own, atom, vmax=vmax)
+            mesh = draw_grid(axes, points, atom, vmax=vmax)
             mesh.set_rasterized(True)
             axes.set_title(TITLES[atom], fontsize=8.5)
             axes.xaxis.set_ticks(axes.get_xticks()[::2], [t.get_text() for t in axes.get_xticklabels()[::2]])
@@ -139,12 +137,17 @@ def diagnostics_figure(records: Sequence[Record]) -> Figure:
         figure = Figure(figsize=(2 * CARD, 4.2 + 0.17 * legend_rows), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True)
         for axes, name in zip(panels.flat, _SPANS, strict=True):
-            for i, (series, own) in enumerate(groups.items()):
-                values = [record.diagnostics.get(name, np.nan) for record in own]
+            for i, (series, points) in enumerate(groups.items()):
+                values = [record.diagnostics.get(name, np.nan) for record in points]
                 axes.plot(
-                    [record.step for record in own], values, label=title(series, list(groups)), linewidth=1.2,
-                    color=EXTRA[i % len(EXTRA)], marker=shape(i), markersize=3,
-                )  # fmt: skip
+                    [record.step for record in points],
+                    values,
+                    label=title(series, list(groups)),
+                    linewidth=1.2,
+                    color=EXTRA[i % len(EXTRA)],
+                    marker=shape(i),
+                    markersize=3,
+                )
             axes.set_title(name.replace("_", " ") + (" (bits)" if name == "sum_rule_residual" else ""), loc="left")
             axes.grid(axis="y")
             axes.margins(x=0.02)
@@ -213,42 +216,56 @@ def _letters(axes: Any, steps: Any, heights: Any) -> None:
             axes.text(grid[at], middle, SHORT[atom], ha="center", va="center", color="black", weight="bold")
 
 
-def _accuracy(axes: Any, own: Sequence[Record]) -> None:
-    if all(np.isnan(record.accuracy) for record in own):
+def _accuracy(axes: Any, points: Sequence[Record]) -> None:
+    if all(np.isnan(record.accuracy) for record in points):
         return
     right = axes.twinx()
-    right.plot([r.step for r in own], [r.accuracy for r in own], color=INK, linestyle=":", linewidth=1.3)
+    right.plot([r.step for r in points], [r.accuracy for r in points], color=INK, linestyle=":", linewidth=1.3)
     right.set_ylim(0, 1.06)
     right.set_ylabel("accuracy (dotted)", color=MUTED)
     right.spines["right"].set_visible(True)
 
 
-def _onset_mark(axes: Any, found: Onset, *, lift: int) -> None:
-    """The onset and its interval; its label so many points above the panel, where no curve runs."""
-    if found.step is None:
+def _onset_mark(axes: Any, emerged: Onset, *, lift: int) -> None:
+    """The onset and its interval; its label ``lift`` points above the panel, where no curve runs."""
+    if emerged.step is None:
         return
-    axes.axvspan(found.low, found.high, color=COLOURS["synergy"], alpha=0.18, linewidth=0)
-    axes.axvline(found.step, color=COLOURS["synergy"], linewidth=1, linestyle="--")
+    axes.axvspan(emerged.low, emerged.high, color=COLOURS["synergy"], alpha=0.18, linewidth=0)
+    axes.axvline(emerged.step, color=COLOURS["synergy"], linewidth=1, linestyle="--")
     axes.annotate(
-        f"onset of S: {found.step}", (found.step, 1), (0, lift), xycoords=("data", "axes fraction"),
-        textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=COLOURS["synergy"],
-    )  # fmt: skip
+        f"onset of S: {emerged.step}",
+        (emerged.step, 1),
+        (0, lift),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=7.5,
+        color=COLOURS["synergy"],
+    )
 
 
-def _stage_bands(axes: Any, journey: Run | None, *, label: bool = True) -> None:
-    spans = list(_stage_spans(journey))
+def _stage_bands(axes: Any, run: Run | None, *, label: bool = True) -> None:
+    spans = list(_stage_spans(run))
     for i, (name, begin, end) in enumerate(spans):
         if i % 2 == 0:
             axes.axvspan(begin, end, color=BAND, linewidth=0, zorder=-2)
         wide_enough = (end - begin) / max(1, spans[-1][2] - spans[0][1]) > 0.018 * len(name)
         if label and wide_enough:
             axes.annotate(
-                name, ((begin + end) / 2, 1), (0, 2), xycoords=("data", "axes fraction"),
-                textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=MUTED,
-            )  # fmt: skip
+                name,
+                ((begin + end) / 2, 1),
+                (0, 2),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=7.5,
+                color=MUTED,
+            )
 
 
-def _stage_spans(journey: Run | None) -> Iterator[tuple[str, int, int]]:
-    for stage in journey.stages if journey else ():
+def _stage_spans(run: Run | None) -> Iterator[tuple[str, int, int]]:
+    for stage in run.stages if run else ():
         if stage.steps:
             yield stage.name, stage.step_offset, stage.step_offset + stage.steps

@@ -1,105 +1,117 @@
-"""One self-contained HTML page: its own style, figures inside, nothing loaded from anywhere."""
+"""The page of one run: time, depth, diagnostics, methods."""
 
+import math
 from collections.abc import Sequence
-from html import escape
 
-from fusionscope.records import ATOMS
-from fusionscope.records.heatmap import TITLES
-from fusionscope.study.report.theme import COLOURS, SYMBOLS
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1c1d; --muted: #5b5c5d; --grid: #d3d4d5; --band: #eceded;
-  --page: #ffffff; --card: #ffffff; --line: #d9dadb; --accent: #0b5cad; }
-@media screen and (prefers-color-scheme: dark) { :root { --ink: #eceded; --muted: #a9abad; --grid: #3d4043;
-  --band: #2a2d30; --page: #17191b; --card: #1e2123; --line: #383b3e; --accent: #7fb8f0; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 24px 20px 48px; max-width: 1360px; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; } h2 { font-size: 20px; margin: 40px 0 6px; }
-h3 { font-size: 15px; margin: 0 0 6px; font-weight: 600; } p { margin: 6px 0; max-width: 80ch; }
-.lead, figcaption, .note { color: var(--muted); } a { color: var(--accent); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 200px), 1fr)); gap: 12px;
-  margin: 20px 0; }
-.tile { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; background: var(--card); }
-.tile b { display: block; font-size: 20px; line-height: 1.3; } .tile span { color: var(--muted); font-size: 13px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 16px;
-  margin: 12px 0; align-items: start; }
-.cards.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 640px), 1fr)); }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; padding: 12px; background: var(--card);
-  min-width: 0; break-inside: avoid; }
-figure.big { max-width: 900px; }
-figure svg { display: block; width: 100%; height: auto; } figcaption { font-size: 13px; margin-top: 6px; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 0; margin: 10px 0; list-style: none;
-  font-size: 14px; }
-.scroll { overflow-x: auto; margin: 10px 0; } table { border-collapse: collapse; font-size: 13.5px;
-  font-variant-numeric: tabular-nums; } caption { text-align: left; color: var(--muted); padding-bottom: 4px; }
-th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { font-weight: 600; } ol.cites { padding-left: 20px; font-size: 13.5px; max-width: 100ch; }
-.scroll.tall { max-height: 480px; overflow-y: auto; }
-@media print { body { padding: 0; max-width: none; font-size: 11px; } .scroll { overflow: visible; }
-  h2, caption, thead { break-after: avoid; } tr { break-inside: avoid; } .cards { grid-template-columns: 1fr 1fr; }
-  table { font-size: 8.5px; } th, td { padding: 3px 8px 3px 0; } th { white-space: normal; } }
-@media screen and (max-width: 700px) { figure.big { overflow-x: auto; }
-  figure.big svg { width: 640px; max-width: none; } }
-"""
+from fusionscope.records import Record, Run, tables
+from fusionscope.records.series import SHORT, at_end, by_series, last_layer, title
+from fusionscope.study.page import (
+    SOURCES,
+    card,
+    cards,
+    citations,
+    inline_svg,
+    legend,
+    page,
+    paragraph,
+    section,
+    sentences,
+    table,
+    tiles,
+)
+from fusionscope.study.report.figures import diagnostics_figure, heatmap_card, largest, layers_card, time_card
 
 
-def page(title: str, lead: str, parts: Sequence[str]) -> str:
-    """The whole document.
+def run_page(records: Sequence[Record], run: Run | None, *, name: str) -> str:
+    """The page of one run, as HTML."""
+    stages = ", ".join(dict.fromkeys(r.stage for r in sorted(records, key=lambda r: r.step)))
+    lead = f"How vision, language and their fusion carry the answers, in bits, over {stages}."
+    return page(
+        name,
+        lead,
+        [
+            tiles(_facts(records)),
+            _time_section(records, run),
+            _depth_section(records),
+            section("Diagnostics", _diagnostics(records), paragraph(costs(records) + ".")),
+            section("Methods", paragraph(" ".join(sentences(records, run)))),
+            section("Sources", citations(SOURCES)),
+        ],
+    )
 
-    Args:
-        title: Title and heading.
-        lead: One sentence under it.
-        parts: Sections, as HTML.
-    """
-    body = "\n".join(parts)
+
+def costs(records: Sequence[Record]) -> str:
+    """How many records, and what the probes cost."""
+    probes = {(r.run, r.step, r.stage, r.task, r.design, repr(r.spec)): r for r in records}.values()
+    unsolved = sum(not record.converged for record in records)
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # An icon of its own keeps the browser from asking for /favicon.ico.
-        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
-        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n{body}\n</body>\n</html>\n'
+        f"{len(records)} records from {len(probes)} probes: {sum(r.seconds for r in probes):.0f} s and"
+        f" {sum(r.tokens for r in probes):,} tokens; {unsolved} estimates did not converge"
     )
 
 
-def section(title: str, *parts: str, note: str = "") -> str:
-    """A heading, a note and what belongs under it."""
-    about = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f"<section><h2>{escape(title)}</h2>{about}{''.join(parts)}</section>"
+def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """What to see first: for each series its largest atom at the end, and when synergy emerged where it did."""
+    groups = by_series(last_layer(records))
+    facts = []
+    for series, points in groups.items():
+        end = points[-1].atoms
+        atom = max(end, key=lambda name: end[name])
+        solved = all(math.isfinite(value) for value in end.values())
+        value = f"{SHORT[atom]} = {end[atom]:.2f} bits" if solved else "unsolved"
+        facts.append((value, f"largest atom at the end, {title(series, list(groups))}"))
+    for series, onset in tables.synergy_onsets(records).items():
+        if onset.step is not None:
+            about = f"onset of synergy, {title(series, list(groups))}, 95 % interval {onset.low} to {onset.high}"
+            facts.append((f"step {onset.step}", about))
+    return facts
 
 
-def tiles(facts: Sequence[tuple[str, str]]) -> str:
-    """Numbers to see first: (value, what it is)."""
-    cells = "".join(f'<div class="tile"><b>{escape(v)}</b><span>{escape(what)}</span></div>' for v, what in facts)
-    return f'<div class="tiles">{cells}</div>'
-
-
-def card(svg: str, *, title: str = "", caption: str = "", kind: str = "") -> str:
-    """A figure with a heading and a caption."""
-    head = f"<h3>{escape(title)}</h3>" if title else ""
-    foot = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure class="{kind}">{head}{svg}{foot}</figure>'
-
-
-def cards(found: Sequence[str], *, wide: bool = False) -> str:
-    """Cards side by side where there is room, one below the other on a phone."""
-    return f'<div class="cards{" wide" if wide else ""}">{"".join(found)}</div>'
-
-
-def legend() -> str:
-    """The four atoms: colour, symbol and name."""
-    items = "".join(
-        f'<li><span style="color:{COLOURS[atom]}" aria-hidden="true">{SYMBOLS[atom]}</span> {TITLES[atom]}</li>'
-        for atom in ATOMS
+def _time_section(records: Sequence[Record], run: Run | None) -> str:
+    groups = by_series(last_layer(records))
+    drawn = []
+    for i, (series, points) in enumerate(groups.items()):
+        name = title(series, list(groups))
+        svg = inline_svg(time_card(points, run), f"Atoms of {name} over optimizer steps", f"t{i}")
+        drawn.append(card(svg, title=name))
+    note = (
+        "The last layer's atoms at every probe. Above: stacked up to the total information (line), with the accuracy "
+        "(dotted). Below: each atom with its 95 % interval; the dashed line is the onset of synergy. Shaded: stages."
     )
-    return f'<ul class="legend">{items}</ul>'
+    return section(
+        "Time: what the answers rest on, while it trains",
+        legend(),
+        cards(drawn),
+        table(tables.stage_ends(records), "At the end of each stage, last layer"),
+        note=note,
+    )
 
 
-def paragraph(text: str) -> str:
-    """Running text."""
-    return f"<p>{escape(text)}</p>"
+def _depth_section(records: Sequence[Record]) -> str:
+    if len({record.layer for record in records}) < 2:
+        return ""
+    groups = by_series(records)
+    ends = at_end(records)
+    vmax = largest(records)
+    layers, maps = [], []
+    for i, (series, points) in enumerate(groups.items()):
+        name = title(series, list(groups))
+        svg = inline_svg(layers_card(ends[series]), f"Atoms of {name} by layer at the end", f"d{i}")
+        layers.append(card(svg, title=name))
+        svg = inline_svg(heatmap_card(points, vmax=vmax), f"Atoms of {name} by layer and step", f"h{i}")
+        maps.append(card(svg, title=name))
+    phases = "What the early, middle and late layers add, in bits (fraction of the atom at the last layer)"
+    return section(
+        "Depth: where in the model",
+        legend(),
+        cards(layers),
+        table(tables.depth_phases(records), phases),
+        cards(maps),
+        table(tables.layer_onsets(records), "Onset of synergy by layer: step [95 % interval]"),
+        note="The atoms of every layer: at the end of the run, then at every probe.",
+    )
 
 
-def citations(found: Sequence[str]) -> str:
-    """A numbered list of sources."""
-    return f'<ol class="cites">{"".join(f"<li>{escape(one)}</li>" for one in found)}</ol>'
+def _diagnostics(records: Sequence[Record]) -> str:
+    svg = inline_svg(diagnostics_figure(records), "Diagnostics over optimizer steps", "g")
+    return card(svg, kind="big") + table(tables.diagnostics(records), "The worst over all probes, last layer")

@@ -1,8 +1,5 @@
 """Probing checkpoints after training: every checkpoint x task x design, where records of it are missing."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +8,10 @@ from typing import Any
 from fusionscope.errors import ConfigError, FusionscopeError
 from fusionscope.lvlm import FeatureCache, weights_fingerprint
 from fusionscope.probe import Execution, ProbeSpec, model_name, probe, readable, to_record
-from fusionscope.records import Record, RecordFile
+from fusionscope.records import Record, RecordFile, RunDirectory
 from fusionscope.study.sweep.checkpoints import Checkpoint
 from fusionscope.study.sweep.models import Models
 from fusionscope.tasks import HeldOutTask, TaskSpec, load_tasks
-
-RECORDS = "records.jsonl"
-_SHARD = "records.worker{}.jsonl"
 
 
 def sweep(
@@ -28,7 +22,7 @@ def sweep(
     *,
     device: str = "cpu",
     dtype: str = "auto",
-    share: tuple[int, int] = (0, 1),
+    worker: tuple[int, int] = (0, 1),
     keep_going: bool = False,
     execution: Execution = Execution(),  # noqa: B008 (frozen)
     say: Callable[[str], None] = lambda text: None,
@@ -43,7 +37,7 @@ def sweep(
         device: Where the models go.
         dtype: Dtype of Hugging Face models.
         keep_going: Go on with the other checkpoints where one cannot be loaded or probed, and raise at the end.
-        share: This worker's number and how many there are: it takes every n-th checkpoint and writes a file of its own.
+        worker: This worker's number and how many there are: it takes every n-th checkpoint, with a file of its own.
         execution: How to run.
         say: Called with a line for whatever happens.
 
@@ -56,9 +50,10 @@ def sweep(
     """
     if not tasks:
         raise ConfigError("no task to probe", "a sweep needs at least one held-out task", "name one with --task")
-    number, workers = share
-    out = RecordFile(directory / (RECORDS if workers == 1 else _SHARD.format(number)))
-    done = RecordFile(directory / RECORDS).read() + (out.read() if workers > 1 else [])
+    number, workers = worker
+    paths = RunDirectory(directory)
+    out = RecordFile(paths.records if workers == 1 else paths.worker_records(number))
+    done = RecordFile(paths.records).read() + (out.read() if workers > 1 else [])
     loaded = load_tasks(tasks)
     for task in loaded:
         for spec in specs:
@@ -91,7 +86,7 @@ def sweep(
             f"{len(failed)} of {len(mine)} checkpoints failed: "
             + "; ".join(f"{path}: {why}" for path, why in failed.items()),
             "the others were probed and their records are kept",
-            "mend or leave out these and run the same command again",
+            "correct or leave out these and run the same command again",
         )
     return made
 
@@ -120,40 +115,12 @@ def _in_short(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
 
 
-def sweep_on(devices: Sequence[str], command: Sequence[str], directory: Path) -> None:
-    """Run a sweep's command once per device, each with its share of the checkpoints, and merge what they wrote.
-
-    Args:
-        devices: ``cuda:0``, ``cuda:1`` and so on.
-        command: Arguments of ``fusionscope`` without device and share.
-        directory: Where the records are.
-
-    Raises:
-        ConfigError: A worker stopped; what all of them wrote is kept and merged.
-    """
-    merge(directory)
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "fusionscope.cli", *command, "--device", device, "--share", f"{i}/{len(devices)}"],
-            env=os.environ.copy(),
-        )
-        for i, device in enumerate(devices)
-    ]
-    statuses = [process.wait() for process in started]
-    merge(directory)
-    if any(statuses):
-        raise ConfigError(
-            f"workers on {', '.join(devices)} ended with {statuses}",
-            "a worker that fails prints its reason above",
-            "mend it and run the same command: what is done is skipped",
-        )
-
-
 def merge(directory: Path) -> None:
     """Move the records of workers into ``records.jsonl``; nothing is lost if it is stopped between."""
-    for shard in sorted(directory.glob(_SHARD.format("*"))):
-        RecordFile(directory / RECORDS).append(RecordFile(shard).read())
-        shard.unlink()
+    paths = RunDirectory(directory)
+    for of_worker in paths.all_worker_records():
+        RecordFile(paths.records).append(RecordFile(of_worker).read())
+        of_worker.unlink()
 
 
 def _record(result: Any, checkpoint: Checkpoint, model: str) -> Record:
@@ -176,7 +143,7 @@ def _check_model(records: Sequence[Record], checkpoint: Checkpoint, directory: P
     others = [model for model in models if Path(model).resolve() != Path(checkpoint.path).resolve()]
     if checkpoint.kind == "model" and others:
         raise ConfigError(
-            f"{directory / RECORDS} has records of {others[0]} under the name {checkpoint.run!r}, not of "
+            f"{RunDirectory(directory).records} has records of {others[0]} under the name {checkpoint.run!r}, not of "
             f"{checkpoint.path}",
             "they would be taken for this model's",
             "give it another name or another --out; a relative path must be given from where it was given first",

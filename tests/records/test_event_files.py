@@ -8,9 +8,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fusionscope.records import Record, Run
+from fusionscope.records.event_files import count_tags, rebuild
 from fusionscope.records.live import OnsetWatch
 from fusionscope.records.tensorboard import layer_tag, tag
-from fusionscope.study.report.board import count_tags, rebuild
 
 Records = Callable[..., list[Record]]
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fusionscope.cli import main
-from fusionscope.cli.probe import _command, layers_of, names_of, share_of
+from fusionscope.cli import main, parser
+from fusionscope.cli.probe import worker_command
+from fusionscope.cli.request import layers_of, names_of
+from fusionscope.cli.workers import worker_of
 from fusionscope.errors import ConfigError
 from fusionscope.records import Record, RecordFile
 from fusionscope.tasks import settings_of
@@ -17,20 +19,39 @@ from fusionscope.tasks import settings_of
 def records() -> list[Record]:
     return [
         Record(
-            run="r", run_name="r", step=step, stage="s", stage_step=step, task="t",
-            variant="crossed", design="crossed", law="uniform",
-            estimator="exact", layer=layer, n_layers=2, redundancy=0.0, unique_vision=0.0, unique_language=0.1,
-            synergy=0.01 * step * layer, total=0.1 + 0.01 * step * layer, union_lower=0.0, union_upper=0.0,
-            converged=True, n=4, n_images=2, n_questions=2, accuracy=0.5,
+            run="r",
+            run_name="r",
+            step=step,
+            stage="s",
+            stage_step=step,
+            task="t",
+            variant="crossed",
+            design="crossed",
+            law="uniform",
+            estimator="exact",
+            layer=layer,
+            n_layers=2,
+            redundancy=0.0,
+            unique_vision=0.0,
+            unique_language=0.1,
+            synergy=0.01 * step * layer,
+            total=0.1 + 0.01 * step * layer,
+            union_lower=0.0,
+            union_upper=0.0,
+            converged=True,
+            n=4,
+            n_images=2,
+            n_questions=2,
+            accuracy=0.5,
         )
         for step in (0, 5, 10)
         for layer in range(3)
-    ]  # fmt: skip
+    ]
 
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from fusionscope.cli import _parser; _parser().format_help();"
+        "import sys; from fusionscope.cli import parser; parser().format_help();"
         "print([m for m in ('torch', 'lightning', 'transformers', 'matplotlib', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -96,8 +117,8 @@ def test_words_of_the_command_line() -> None:
     assert layers_of("0,16,-1") == (0, 16, -1)
     assert names_of("uniform, natural") == ("uniform", "natural")
     assert settings_of(["images=96", "path=a=b"], "--task-set") == {"images": 96, "path": "a=b"}
-    assert share_of(None) == (0, 1)
-    assert share_of("1/4") == (1, 4)
+    assert worker_of(None) == (0, 1)
+    assert worker_of("1/4") == (1, 4)
     with pytest.raises(ConfigError, match="--layers top"):
         layers_of("top")
     with pytest.raises(ConfigError, match="KEY=VALUE"):
@@ -105,8 +126,6 @@ def test_words_of_the_command_line() -> None:
 
 
 def test_workers_get_the_same_command() -> None:
-    from fusionscope.cli import _parser
-
     words = [
         "probe",
         "run",
@@ -127,9 +146,9 @@ def test_workers_get_the_same_command() -> None:
         "--set",
         "seed=1",
     ]
-    options = _parser().parse_args([*words, "--devices", "cuda:0,cuda:1"])
+    options = parser().parse_args([*words, "--devices", "cuda:0,cuda:1"])
     assert isinstance(options, argparse.Namespace)
-    again = _parser().parse_args([*_command(options), "--device", "cuda:1", "--share", "1/2"])
+    again = parser().parse_args([*worker_command(options), "--device", "cuda:1", "--worker", "1/2"])
     for name in (
         "sources",
         "out",

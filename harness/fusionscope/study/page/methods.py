@@ -1,4 +1,4 @@
-"""How the numbers of a report came about, in words: design, estimator, sample sizes, versions, sources."""
+"""How the numbers of a report came about, in words: design, law, estimator, sample sizes, versions, sources."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ _LAWS = {
     "uniform": "Under the uniform law images and questions are independent: the numbers are interventional.",
     "natural": "Under the natural law pairs count as they occur: the numbers are observational.",
 }
+_SAID_ELSEWHERE = {"design", "design_options", "estimator", "estimator_options", "laws", "layers", "lens"}
 SOURCES = (
     "L. Xiu, X. Luo, H. Nakayama. A Comprehensive Information-Decomposition Analysis of Large Vision-Language Models. "
     "ICLR 2026, arXiv:2603.29676.",
@@ -22,41 +23,50 @@ SOURCES = (
 )
 
 
-def sentences(records: Sequence[Record], journey: Run | None = None) -> list[str]:
-    """The methods paragraph of a report."""
-    found = [*dict.fromkeys(_design_sentence(record) for record in records)]
-    laws = {record.law for record in records if record.design == "crossed"}
-    found += [text for name, text in _LAWS.items() if name in laws]
-    found += [*dict.fromkeys(_estimator_sentence(record) for record in records)]
-    found.append(
+def sentences(records: Sequence[Record], run: Run | None = None) -> list[str]:
+    """The methods paragraph of a report.
+
+    Args:
+        records: All records that the report is about.
+        run: The run, where it has stages.
+    """
+    texts = [*dict.fromkeys(_design_sentence(record) for record in records)]
+    texts += [*dict.fromkeys(_law_sentence(record.law) for record in records)]
+    texts += [*dict.fromkeys(_estimator_sentence(record) for record in records)]
+    texts.append(
         "Redundancy, unique vision, unique language and synergy add up to I(vision, language; answer), in bits; they "
         "are signed and never clamped. Layers are read at the last position with "
         f"{' or '.join(_lenses(records))}."
     )
-    found += _samples(records)
+    texts += _other_settings(records)
+    texts += _samples(records)
     if any(record.standard_errors for record in records):
-        found.append(
+        texts.append(
             "Bands and bars are 95 % intervals (Student's t, asymmetric where the error changes with the atom), ± are "
             "standard errors, both over the axes that are samples, not whole populations."
         )
     else:
-        found.append("These records carry no standard errors.")
-    found.append(
+        texts.append("These records carry no standard errors.")
+    texts.append(
         "An onset is the first probe from which an atom stays above the level before its main rise, if a permutation "
         "test of the probes' order is significant at 1 %, each curve by itself; its interval is a parametric bootstrap."
     )
-    if journey is not None:
-        seed = "that of the recipe" if journey.seed is None else str(journey.seed)
-        found.append(f"Recipe {journey.recipe} ({journey.digest[:12]}), seed: {seed}.")
-    found.append(f"Models: {', '.join(sorted({r.model for r in records if r.model})) or 'not recorded'}.")
-    found.append(f"Versions: {_versions(records)}.")
-    return found
+    if run is not None:
+        seed = "that of the recipe" if run.seed is None else str(run.seed)
+        texts.append(f"Recipe {run.recipe} ({run.digest[:12]}), seed: {seed}.")
+    texts.append(f"Models: {', '.join(sorted({r.model for r in records if r.model})) or 'not recorded'}.")
+    texts.append(f"Versions: {_versions(records)}.")
+    return texts
 
 
 def _design_sentence(record: Record) -> str:
     if record.design not in known_designs():
         return f"The unimodal posteriors follow design {record.design!r}, whose package is not installed here."
     return get_design(record.design, record.spec.get("design_options")).sentence
+
+
+def _law_sentence(law: str) -> str:
+    return _LAWS.get(law, f"Under the law {law!r} pairs have the weights that the task gives them under this name.")
 
 
 def _estimator_sentence(record: Record) -> str:
@@ -70,6 +80,18 @@ def _lenses(records: Sequence[Record]) -> list[str]:
     return ["the logit lens" if name == "logit" else f"the lens {name}" for name in names]
 
 
+def _other_settings(records: Sequence[Record]) -> list[str]:
+    changed = sorted(
+        {
+            f"{name.replace('_', ' ')} {value}"
+            for record in records
+            for name, value in record.spec.items()
+            if name not in _SAID_ELSEWHERE
+        }
+    )
+    return [f"Settings other than the defaults: {', '.join(changed)}."] if changed else []
+
+
 def _samples(records: Sequence[Record]) -> list[str]:
     sizes = sorted({(r.task, r.n_images, r.n_questions) for r in records})
     texts = [f"{task}: {images:,} images, {questions:,} questions" for task, images, questions in sizes]
@@ -77,5 +99,5 @@ def _samples(records: Sequence[Record]) -> list[str]:
 
 
 def _versions(records: Sequence[Record]) -> str:
-    found = sorted({f"{name} {version}" for record in records for name, version in record.versions.items()})
-    return ", ".join(found) or "not recorded"
+    versions = sorted({f"{name} {version}" for record in records for name, version in record.versions.items()})
+    return ", ".join(versions) or "not recorded"

@@ -12,11 +12,10 @@ from PIL import Image
 
 from fusionscope.errors import RunDirectoryError
 from fusionscope.records import Record, RecordFile, Run
+from fusionscope.records.tables import depth_phases, diagnostics, stage_ends
+from fusionscope.study.page import inline_svg, sentences
 from fusionscope.study.report import report
 from fusionscope.study.report.figures import design_figure, time_card
-from fusionscope.study.report.methods import sentences
-from fusionscope.study.report.tables import depth_phases, diagnostics, stage_ends
-from fusionscope.study.report.theme import inline_svg
 
 VOID = {"meta", "link", "br", "hr", "img", "use", "path", "image"}
 
@@ -74,9 +73,20 @@ def test_the_page_is_whole_and_asks_nobody_for_anything(made: tuple[Path, str, l
 def test_the_page_says_what_was_found_and_how(made: tuple[Path, str, list[Record]]) -> None:
     text = (made[0] / "report.html").read_text()
     for needle in (
-        "Time: ", "Depth: ", "Diagnostics", "Methods", "Sources", "crossed design", "288 images, 4 questions",
-        "arXiv:2603.29676", "prefers-color-scheme: dark", "@media print", "viewport", "S = 1.9", "torch 2.13.0",
-    ):  # fmt: skip
+        "Time: ",
+        "Depth: ",
+        "Diagnostics",
+        "Methods",
+        "Sources",
+        "crossed design",
+        "288 images, 4 questions",
+        "arXiv:2603.29676",
+        "prefers-color-scheme: dark",
+        "@media print",
+        "viewport",
+        "S = 1.9",
+        "torch 2.13.0",
+    ):
         assert needle in text, needle
     assert text.count("<svg") == 3 + 3 + 3 + 1
 

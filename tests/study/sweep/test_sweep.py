@@ -27,12 +27,10 @@ from fusionscope.probe import ProbeSpec
 from fusionscope.records import Record, RecordFile, Run, Stage
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
-from fusionscope.study.comparison.profile import Model, Profile
+from fusionscope.study.comparison import Model, Profile
+from fusionscope.study.sweep import Models, find_checkpoints, merge, sweep
 from fusionscope.study.sweep import models as models_module
 from fusionscope.study.sweep import run as sweep_module
-from fusionscope.study.sweep.checkpoints import find_checkpoints
-from fusionscope.study.sweep.models import Models
-from fusionscope.study.sweep.run import merge, sweep
 from fusionscope.tasks import HeldOutTask, load_task, spec
 
 TASKS = ["sandbox/synergy", "sandbox/redundant"]
@@ -50,9 +48,14 @@ def small(name: str, *, images: int = 12) -> HeldOutTask:
     if "natural" in task.pair_weights:
         weights["natural"] = occurs / occurs.sum()
     return dataclasses.replace(
-        task, images=[task.images[i] for i in keep], image_ids=[task.image_ids[i] for i in keep], truth=truth,
-        pairs=occurs.nonzero(), pair_answers=truth[truth >= 0], pair_weights=weights,
-    )  # fmt: skip
+        task,
+        images=[task.images[i] for i in keep],
+        image_ids=[task.image_ids[i] for i in keep],
+        truth=truth,
+        pairs=occurs.nonzero(),
+        pair_answers=truth[truth >= 0],
+        pair_weights=weights,
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,10 +85,15 @@ def train(journey: Run, name: str, stage: L.LightningModule) -> Run:
     schedule = Schedule(every_n_steps=4)
     probing = PIDCallback([small(task) for task in TASKS], schedule=schedule, progress=False)
     trainer = L.Trainer(
-        max_epochs=1, accelerator="cpu", devices=1, default_root_dir=journey.directory, logger=False,
-        enable_progress_bar=False, enable_model_summary=False,
+        max_epochs=1,
+        accelerator="cpu",
+        devices=1,
+        default_root_dir=journey.directory,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
         callbacks=[probing, ScheduledCheckpoint(schedule)],
-    )  # fmt: skip
+    )
     trainer.fit(stage, datamodule=LlavaDataModule(train=Answers(), batch_size=2, seed=3))
     stage.export(journey.stage_directory(name) / "model")
     return journey.finish(name, trainer.global_step).save()
@@ -100,9 +108,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     journey = Run(directory=directory, recipe="tiny", digest="0", seed=0, stages=stages).save()
     journey = train(journey, "1_align", AlignmentPretraining(str(base), warmup_steps=0))
     tuning = VisualInstructionTuning(
-        str(directory / "1_align" / "model"), warmup_steps=0, projector=PartConfig(tune="full", lr=1e-3),
-        language_model=PartConfig(tune="lora", lr=1e-2), lora=LoraSettings(rank=4, alpha=8, dropout=0.0),
-    )  # fmt: skip
+        str(directory / "1_align" / "model"),
+        warmup_steps=0,
+        projector=PartConfig(tune="full", lr=1e-3),
+        language_model=PartConfig(tune="lora", lr=1e-2),
+        lora=LoraSettings(rank=4, alpha=8, dropout=0.0),
+    )
     train(journey, "2_lora", tuning)
     return directory
 
@@ -136,8 +147,11 @@ def assert_same(found: list[Record], expected: list[Record], tolerance: float) -
 def test_live_and_post_hoc_records_agree(run: Path, swept: list[Record]) -> None:
     live = RecordFile(run / "records.jsonl").read()
     assert {(r.stage, r.step, r.stage_step) for r in live} == {
-        ("1_align", 0, 0), ("1_align", 4, 4), ("2_lora", 4, 0), ("2_lora", 8, 4),
-    }  # fmt: skip
+        ("1_align", 0, 0),
+        ("1_align", 4, 4),
+        ("2_lora", 4, 0),
+        ("2_lora", 8, 4),
+    }
     assert_same(swept, live, 1e-6)
     synergies = {round(r.total, 9) for r in swept if r.layer == 4 and r.task == "sandbox/synergy"}
     assert len(synergies) == 3  # the last of one stage is the first of the next; all others differ
@@ -197,7 +211,7 @@ def test_a_killed_command_goes_on(run: Path, swept: list[Record], tmp_path: Path
 def test_workers_share_the_checkpoints(run: Path, swept: list[Record], tmp_path: Path) -> None:
     checkpoints, last = find_checkpoints([str(run)])[-2:], [ProbeSpec(layers="last")]
     for i in range(2):
-        sweep(checkpoints, TASKS[:1], last, tmp_path, share=(i, 2))
+        sweep(checkpoints, TASKS[:1], last, tmp_path, worker=(i, 2))
     merge(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["records.jsonl"]
     expected = [r for r in swept if r.stage == "2_lora" and r.task == "sandbox/synergy" and r.layer == 4]
@@ -290,9 +304,9 @@ def test_what_cannot_be_told_apart_or_is_not_ours_is_refused(tmp_path: Path, run
 
 
 def main_or_raise(arguments: list[str]) -> None:
-    from fusionscope.cli import _parser
+    from fusionscope.cli import parser
 
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     call: Callable[..., int] = options.call
     call(options)
 

@@ -93,9 +93,17 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(write(folder / "base", seed=0)), warmup_steps=0, projector=part, language_model=part
     )
     trainer = L.Trainer(
-        max_steps=STEPS[-1], max_epochs=-1, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False, callbacks=[Export(folder)], default_root_dir=folder,
-    )  # fmt: skip
+        max_steps=STEPS[-1],
+        max_epochs=-1,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[Export(folder)],
+        default_root_dir=folder,
+    )
     trainer.fit(stage, datamodule=LlavaDataModule(train=Answers(), batch_size=64, seed=3))
     models = [
         {

@@ -11,7 +11,8 @@ import pytest
 
 from fusionscope.errors import ConfigError, InputError
 from fusionscope.records import Record, RecordFile
-from fusionscope.study.comparison.breadth import (
+from fusionscope.study.comparison import comparisons, read_profile, report, rows_of
+from fusionscope.study.comparison.statistics import (
     Row,
     correlations,
     family_strategies,
@@ -20,12 +21,10 @@ from fusionscope.study.comparison.breadth import (
     scaling,
     spearman,
     task_regimes,
-)  # fmt: skip
-from fusionscope.study.comparison.profile import comparisons, read_profile, rows_of
-from fusionscope.study.report import report
+)
 
 Make = Callable[..., Record]
-PAPER = Path(__file__).parents[2] / "recipes" / "profile" / "paper26.yaml"
+PAPER = Path(__file__).parents[3] / "recipes" / "profile" / "paper26.yaml"
 
 
 def spearman_by_hand(x: np.ndarray, y: np.ndarray) -> float:
@@ -47,9 +46,16 @@ def rows(make_record: Make) -> list[Row]:
                 (1.5 * skill, 0.7 - 0.4 * skill) if task == "fusing" else (0.3 + 0.1 * generator.random(), skill)
             )
             record = make_record(
-                run=f"m{i}", task=task, layer=4, synergy=good, unique_language=other, total=good + other,
-                accuracy=0.3 + 0.6 * skill, accuracy_without_image=0.25, standard_errors={"synergy": 0.03},
-            )  # fmt: skip
+                run=f"m{i}",
+                task=task,
+                layer=4,
+                synergy=good,
+                unique_language=other,
+                total=good + other,
+                accuracy=0.3 + 0.6 * skill,
+                accuracy_without_image=0.25,
+                standard_errors={"synergy": 0.03},
+            )
             found.append(Row(model=f"m{i}", family=f"f{i // 4}", parameters=1e9 * 2 ** (i % 4), record=record))
     return found
 

@@ -67,7 +67,7 @@ class Correlation:
         rho: Spearman's coefficient; NaN where either does not vary.
         low, high: 95 % interval from resampling models, over the resamples in which both vary.
         n: Number of models that have both.
-        undefined: Share of resamples in which one of the two does not vary.
+        undefined: Fraction of resamples in which one of the two does not vary.
         why: Why there is no coefficient; empty where there is one.
     """
 
@@ -90,8 +90,8 @@ class Verdict:
         name: The task or the family.
         verdict: What it is.
         synergy, language: The two numbers that the rule compares.
-        support: Share of bootstrap resamples of the models with the same verdict; NaN for families, and where a number
-            that the rule compares is undefined.
+        support: Fraction of bootstrap resamples of the models with the same verdict; NaN for families, and where a
+            number that the rule compares is undefined.
     """
 
     name: str
@@ -128,8 +128,8 @@ def ranks(x: Floats) -> Floats:
     """
     below = (x[..., None, :] < x[..., :, None]).sum(-1)
     equal = (x[..., None, :] == x[..., :, None]).sum(-1)
-    found: Floats = below + (equal + 1) / 2
-    return found
+    mean_ranks: Floats = below + (equal + 1) / 2
+    return mean_ranks
 
 
 def spearman(x: Floats, y: Floats) -> Floats:
@@ -149,8 +149,8 @@ def spearman(x: Floats, y: Floats) -> Floats:
     a, b = ranks(x), ranks(y)
     a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
     scale = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
-    found: Floats = np.divide((a * b).sum(-1), scale, out=np.full_like(scale, np.nan), where=scale > 0)
-    return found
+    rho: Floats = np.divide((a * b).sum(-1), scale, out=np.full_like(scale, np.nan), where=scale > 0)
+    return rho
 
 
 def correlations(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> list[Correlation]:
@@ -161,29 +161,34 @@ def correlations(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -
         resamples: Bootstrap resamples of the models.
         seed: Of the resampling.
     """
-    found = []
-    for task, own in by_task(rows).items():
-        found += [
-            _correlation(task, own, measure, target, resamples, seed)
-            for target in ("accuracy", "drop")
-            for measure in MEASURES
-        ]
-    return found
+    return [
+        _correlation(task, models, measure, target, resamples, seed)
+        for task, models in by_task(rows).items()
+        for target in ("accuracy", "drop")
+        for measure in MEASURES
+    ]
 
 
-def _correlation(task: str, own: Sequence[Row], measure: str, target: str, resamples: int, seed: int) -> Correlation:
-    x_M, y_M = _known(own, measure, target)
+def _correlation(task: str, rows: Sequence[Row], measure: str, target: str, resamples: int, seed: int) -> Correlation:
+    x_M, y_M = _known(rows, measure, target)
     picks_BM = _picks(len(x_M), resamples, seed)
     drawn = spearman(x_M[picks_BM], y_M[picks_BM])
     defined = drawn[np.isfinite(drawn)]
     low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (math.nan, math.nan)
     return Correlation(
-        task=task, measure=measure, target=target, rho=float(spearman(x_M, y_M)), low=float(low), high=float(high),
-        n=len(x_M), undefined=1 - len(defined) / resamples, why=_why_undefined(x_M, y_M, measure, target),
-    )  # fmt: skip
+        task=task,
+        measure=measure,
+        target=target,
+        rho=float(spearman(x_M, y_M)),
+        low=float(low),
+        high=float(high),
+        n=len(x_M),
+        undefined=1 - len(defined) / resamples,
+        why=_why_undefined(x_M, y_M, measure, target),
+    )
 
 
-_SAID = {"drop": "accuracy drop", "unique_vision": "unique vision", "unique_language": "unique language"}
+_IN_WORDS = {"drop": "accuracy drop", "unique_vision": "unique vision", "unique_language": "unique language"}
 
 
 def _why_undefined(x_M: Floats, y_M: Floats, measure: str, target: str) -> str:
@@ -191,7 +196,7 @@ def _why_undefined(x_M: Floats, y_M: Floats, measure: str, target: str) -> str:
     if len(x_M) < 2:
         return f"{len(x_M)} models with both"
     still = [name for name, values in ((target, y_M), (measure, x_M)) if float(np.ptp(values)) == 0]
-    return f"{_SAID.get(still[0], still[0])} does not vary" if still else ""
+    return f"{_IN_WORDS.get(still[0], still[0])} does not vary" if still else ""
 
 
 def regime(synergy: float, language: float) -> str:
@@ -208,10 +213,10 @@ def regime(synergy: float, language: float) -> str:
 
 
 def task_regimes(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> list[Verdict]:
-    """The regime of each task, and the share of resamples of the models that agree."""
-    found = []
-    for task, own in by_task(rows).items():
-        s_M, u_M, y_M = _known(own, "synergy", "unique_language", "accuracy")
+    """The regime of each task, and the fraction of resamples of the models that agree."""
+    verdicts = []
+    for task, models in by_task(rows).items():
+        s_M, u_M, y_M = _known(models, "synergy", "unique_language", "accuracy")
         synergy, language = float(spearman(s_M, y_M)), float(spearman(u_M, y_M))
         verdict = regime(synergy, language)
         support = math.nan
@@ -219,19 +224,19 @@ def task_regimes(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -
             picks_BM = _picks(len(y_M), resamples, seed)
             pairs = zip(spearman(s_M[picks_BM], y_M[picks_BM]), spearman(u_M[picks_BM], y_M[picks_BM]), strict=True)
             support = float(np.mean([regime(s, u) == verdict for s, u in pairs]))
-        found.append(Verdict(name=task, verdict=verdict, synergy=synergy, language=language, support=support))
-    return found
+        verdicts.append(Verdict(name=task, verdict=verdict, synergy=synergy, language=language, support=support))
+    return verdicts
 
 
 def family_strategies(rows: Sequence[Row]) -> list[Verdict]:
     """The strategy of each family, by `FAMILY_RULE`."""
     scores: dict[str, list[tuple[float, float]]] = {}
-    for every in by_task(rows).values():
-        own = [row for row in every if math.isfinite(row.value("synergy") + row.value("unique_language"))]
-        pairs = zip(_standard(_values(own, "synergy")), _standard(_values(own, "unique_language")), strict=True)
-        for row, (synergy, language) in zip(own, pairs, strict=True):
+    for models in by_task(rows).values():
+        solved = [row for row in models if math.isfinite(row.value("synergy") + row.value("unique_language"))]
+        pairs = zip(_standard(_values(solved, "synergy")), _standard(_values(solved, "unique_language")), strict=True)
+        for row, (synergy, language) in zip(solved, pairs, strict=True):
             scores.setdefault(row.family, []).append((float(synergy), float(language)))
-    found = []
+    verdicts = []
     for family, pairs_of in scores.items():
         synergy, language = np.mean(pairs_of, axis=0)
         verdict = "mixed"
@@ -239,22 +244,20 @@ def family_strategies(rows: Sequence[Row]) -> list[Verdict]:
             verdict = "fusion-centric"
         if synergy < 0 < language:
             verdict = "language-centric"
-        found.append(Verdict(name=family, verdict=verdict, synergy=float(synergy), language=float(language)))
-    return found
+        verdicts.append(Verdict(name=family, verdict=verdict, synergy=float(synergy), language=float(language)))
+    return verdicts
 
 
 def scaling(rows: Sequence[Row]) -> list[Delta]:
     """Changes from each size of a family to its next larger one, per task."""
-    found = []
-    for task, own in by_task(rows).items():
-        for family in dict.fromkeys(row.family for row in own):
-            sizes = sorted(
-                (row for row in own if row.family == family and row.parameters > 0), key=lambda row: row.parameters
-            )
-            for small, large in pairwise(sizes):
+    deltas = []
+    for task, models in by_task(rows).items():
+        for family in dict.fromkeys(row.family for row in models):
+            members = [row for row in models if row.family == family and row.parameters > 0]
+            for small, large in pairwise(sorted(members, key=lambda row: row.parameters)):
                 if large.parameters > small.parameters:
-                    found.append(_delta(task, family, small, large))
-    return found
+                    deltas.append(_delta(task, family, small, large))
+    return deltas
 
 
 def by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -266,12 +269,12 @@ def by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.record.task, []).append(row)
-    for task, own in groups.items():
-        if len({row.model for row in own}) != len(own):
+    for task, models in groups.items():
+        if len({row.model for row in models}) != len(models):
             raise InputError(
-                f"{len(own)} rows for task {task!r} of fewer models",
+                f"{len(models)} rows for task {task!r} of fewer models",
                 "a comparison over models takes one number of each",
-                "select one design, pair weights and estimator",
+                "select one variant",
             )
     return groups
 

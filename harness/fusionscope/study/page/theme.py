@@ -22,6 +22,8 @@ MARKERS = {"redundancy": "s", "unique_vision": "^", "unique_language": "v", "syn
 SYMBOLS = {"redundancy": "■", "unique_vision": "▲", "unique_language": "▼", "synergy": "●"}
 EXTRA = ("#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#009e73", "#56b4e9", "#8a8a8a", "#b8a800")
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
+CARD = 4.6
+"""Width in inches of one panel of a page."""
 
 
 def shape(i: int) -> str:
@@ -37,13 +39,28 @@ def shape(i: int) -> str:
 INK, MUTED, GRID, BAND = "#1b1c1d", "#5b5c5d", "#d3d4d5", "#e9eaeb"
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", BAND: "var(--band)"}
 _SETTINGS: Any = {
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "grid.color": GRID, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-    "font.family": ["DejaVu Sans"], "font.size": 8.5, "axes.titlesize": 9, "axes.labelsize": 8.5,
-    "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 8, "lines.linewidth": 1.5,
-    "svg.fonttype": "none", "svg.hashsalt": "fusionscope", "axes.axisbelow": True,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fusionscope",
+    "axes.axisbelow": True,
     "text.parse_math": False,  # names of tasks and models may hold dollar signs
-}  # fmt: skip
+}
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""Tables of a run: rows of texts, the header first; printed, shown in TensorBoard or put into a page."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from fusionscope.records.onset import Onset, depth_onset, onset, phases
+from fusionscope.records.schema import ATOMS, Record, Series
+from fusionscope.records.series import SHORT, at_end, by_series, last_layer, title
+
+Rows = Sequence[tuple[str, ...]]
+"""The header first."""
+
+
+def stage_ends(records: Sequence[Record]) -> Rows:
+    """The last layer's atoms at the end of each stage, in bits, with standard errors."""
+    rows: list[tuple[str, ...]] = [
+        ("task", "variant", "stage", "step", *(f"{SHORT[atom]} (bits)" for atom in ATOMS), "accuracy", "n"),
+    ]
+    for series, points in by_series(last_layer(records)).items():
+        for record in {point.stage: point for point in points}.values():
+            place = (*series, record.stage, str(record.step))
+            atoms = [with_error(record, atom) for atom in ATOMS]
+            rows.append((*place, *atoms, fraction(record.accuracy), str(record.n)))
+    return rows
+
+
+def synergy_onsets(records: Sequence[Record]) -> dict[Series, Onset]:
+    """The onset of synergy in the last layer of each series."""
+    return {series: onset(points) for series, points in by_series(last_layer(records)).items()}
+
+
+def layer_onsets(records: Sequence[Record]) -> Rows:
+    """The onset of synergy per series and layer."""
+    layers = sorted({record.layer for record in records})
+    groups = by_series(records)
+    rows: list[tuple[str, ...]] = [("task", *(f"layer {layer}" for layer in layers))]
+    for series, points in groups.items():
+        of_layers = [[point for point in points if point.layer == layer] for layer in layers]
+        cells = [_short_onset(onset(of_layer)) if of_layer else "" for of_layer in of_layers]
+        rows.append((title(series, list(groups)), *cells))
+    return rows
+
+
+def depth_phases(records: Sequence[Record]) -> Rows:
+    """What the early, middle and late layers add to each atom at the end of the run."""
+    rows: list[tuple[str, ...]] = [
+        ("task", "atom", "at the end", "0 to 20 %", "20 to 80 %", "80 to 100 %", "first layer above null"),
+    ]
+    groups = at_end(records)
+    for series, layers in groups.items():
+        if len(layers) < 3 or layers[-1].layer != layers[-1].n_layers:
+            continue
+        for atom in ATOMS:
+            if not getattr(layers[-1], atom) > 0.05:
+                continue
+            parts = [
+                "not probed" if math.isnan(phase.gain) else f"{phase.gain:+.3f} ({phase.share:.0%})"
+                for phase in phases(layers, atom=atom)
+            ]
+            first = _short_onset(depth_onset(layers, atom=atom))
+            rows.append((title(series, list(groups)), SHORT[atom], with_error(layers[-1], atom), *parts, first))
+    return rows
+
+
+def diagnostics(records: Sequence[Record]) -> Rows:
+    """The worst of each diagnostic over a series' last layer, and how many estimates did not converge."""
+    rows: list[tuple[str, ...]] = [
+        (
+            "task",
+            "probes",
+            "least option mass",
+            "largest fallback rate",
+            "largest mismatch",
+            "largest residual (bits)",
+            "not converged",
+        ),
+    ]
+    groups = by_series(records)
+    for series, points in groups.items():
+        last = last_layer(points)
+        unsolved = sum(not point.converged for point in points)
+        rows.append(
+            (
+                title(series, list(groups)),
+                str(len(last)),
+                _worst(last, "option_mass", min),
+                _worst(last, "fallback_rate", max),
+                _worst(last, "marginal_mismatch", max),
+                _worst(last, "sum_rule_residual", max),
+                f"{unsolved} of {len(points)}",
+            )
+        )
+    return rows
+
+
+def with_error(record: Record, atom: str) -> str:
+    """An atom with its standard error, where there is one.
+
+    Args:
+        record: The record.
+        atom: Which atom.
+    """
+    value, error = getattr(record, atom), record.standard_errors.get(atom, math.nan)
+    text = "unsolved" if math.isnan(value) else f"{value:.3f}".replace("-0.000", "0.000")
+    return text if math.isnan(error) else f"{text} ± {error:.3f}"
+
+
+def fraction(value: float) -> str:
+    """A fraction with three digits, nothing for NaN."""
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def as_text(rows: Rows) -> list[str]:
+    """Lines with aligned columns.
+
+    >>> as_text([("task", "S"), ("pope", "0.5")])
+    ['task  S', 'pope  0.5']
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def as_markdown(rows: Rows) -> str:
+    """A Markdown table.
+
+    >>> print(as_markdown([("task", "S"), ("pope", "0.5")]))
+    | task | S |
+    | --- | --- |
+    | pope | 0.5 |
+    """
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    lines.insert(1, "|" + " --- |" * len(rows[0]))
+    return "\n".join(lines)
+
+
+def _short_onset(emerged: Onset) -> str:
+    if math.isnan(emerged.p_value):
+        return "too few probes"
+    return "none" if emerged.step is None else f"{emerged.step} [{emerged.low}, {emerged.high}]"
+
+
+def _worst(records: Sequence[Record], name: str, pick: Callable[[Iterable[float]], float]) -> str:
+    values = [abs(value) for record in records if (value := _known(record.diagnostics, name)) is not None]
+    return f"{pick(values):.3g}" if values else ""
+
+
+def _known(diagnostics: Mapping[str, float], name: str) -> float | None:
+    value = diagnostics.get(name, math.nan)
+    return None if math.isnan(value) else value

@@ -1,0 +1,76 @@
+"""What a run found: a page, its figures and a short table."""
+
+import math
+import os
+from collections.abc import Sequence
+
+from fusionscope.errors import RunDirectoryError
+from fusionscope.records import Record, Run, RunDirectory, read_records, tables
+from fusionscope.records.series import folders, last_layer, title
+from fusionscope.study.page import save
+from fusionscope.study.report.figures import depth_figure, diagnostics_figure, time_figure
+from fusionscope.study.report.page import costs, run_page
+
+
+def report(run_dir: str | os.PathLike[str]) -> str:
+    """Write the page and the figures of a run into its directory and return a table as text.
+
+    Args:
+        run_dir: A directory with ``records.jsonl``, of a run or of a probe sweep. ``report.html`` goes there and the
+            figures into ``figures/``; several runs in one sweep get a folder each.
+
+    Raises:
+        RunDirectoryError: No records there, or none of the last layer.
+    """
+    directory = RunDirectory(run_dir)
+    records = read_records(directory.path)
+    _need_last_layer(directory, records)
+    runs = list(dict.fromkeys(record.run for record in records))
+    if len(runs) == 1:
+        # A sweep of a run lies in a folder of it.
+        run = Run.find(directory) or Run.find(directory.path.resolve().parent)
+        return f"{_run_report(directory, records, run, directory.name)}\n{_curves(directory)}"
+    parts = []
+    for identity, folder in folders(runs).items():
+        of_run = [record for record in records if record.run == identity]
+        name = of_run[0].run_name
+        parts.append(f"{name}\n{_run_report(directory.part(folder), of_run, None, name)}")
+    return "\n\n".join([*parts, _curves(directory)])
+
+
+def summary(records: Sequence[Record]) -> str:
+    """What happened, as text: atoms at the end of each stage, onsets, costs."""
+    designs = sorted({f"{r.design} design, {r.estimator} estimator" for r in records})
+    lines = [f"At the end of each stage ({'; '.join(designs)}):", *tables.as_text(tables.stage_ends(records)), ""]
+    lines.append("Onset of synergy in the last layer (first probe from which it stays above the null):")
+    onsets = tables.synergy_onsets(records)
+    for series, onset in onsets.items():
+        name = title(series, list(onsets))
+        name = name if name != series.task else f"{name} ({series.variant})"
+        lines.append(f"  {name}: {onset}" + ("" if math.isnan(onset.null) else f"; null {onset.null:.3f} bits"))
+    return "\n".join([*lines, "", costs(records)])
+
+
+def _run_report(directory: RunDirectory, records: Sequence[Record], run: Run | None, name: str) -> str:
+    save(time_figure(records, run), directory.figures / "time")
+    save(depth_figure(records), directory.figures / "depth")
+    save(diagnostics_figure(records), directory.figures / "diagnostics")
+    directory.report.write_text(run_page(records, run, name=name), encoding="utf-8")
+    where = f"Report:  {directory.report} (figures as PNG and SVG in {directory.figures})"
+    return "\n".join([summary(records), "", where])
+
+
+def _need_last_layer(directory: RunDirectory, records: Sequence[Record]) -> None:
+    for identity in dict.fromkeys(record.run for record in records):
+        of_run = [record for record in records if record.run == identity]
+        if not last_layer(of_run):
+            layers = sorted({record.layer for record in of_run})
+            raise RunDirectoryError(
+                f"{directory} has records of layers {', '.join(map(str, layers))} of {of_run[0].run_name!r}",
+                f"a report is about a model's own answers, which are in its last layer, {of_run[0].n_layers}",
+                "probe that layer too: `fusionscope probe --layers last` adds to the records",
+            )
+
+
+def _curves(directory: RunDirectory) -> str:
+    return f"Curves:  tensorboard --logdir {directory}"
