@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from fusionscope.lvlm.tiny.templates import LLAVA
+from fusionscope.lvlm.chat_templates import LLAVA
 
 IMAGE, PAD, MULTIPLE = "<image>", "<pad>", 64
 

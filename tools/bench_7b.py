@@ -25,7 +25,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.stages import LoraSettings, PartConfig, VisualInstructionTuning
 
 RATE = 1e-4
@@ -145,7 +145,7 @@ def random_model(shape: str, device: str) -> LVLM:
             model = LlavaForConditionalGeneration(config)
     finally:
         torch.set_default_dtype(previous)
-    return LVLM.wrap(model, tiny.build("llava")[1])
+    return LVLM.wrap(model, miniature("llava")[1])
 
 
 def image_tokens(network: Any) -> int:

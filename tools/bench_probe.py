@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.probe import ProbeSpec, probe
 from fusionscope.probe.designs.noise import moments, seed_of
 from fusionscope.probe.engine.runner import expanded
@@ -74,7 +74,7 @@ def load_model(name: str | None, device: str) -> LVLM:
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    processor = tiny.build("llava")[1]
+    processor = miniature("llava")[1]
     processor.image_processor = CLIPImageProcessorPil()
     processor.image_processor.size = {"shortest_edge": 336}
     processor.image_processor.crop_size = {"height": 336, "width": 336}
@@ -108,7 +108,7 @@ def papers(lvlm: LVLM, task: HeldOutTask, timed: int) -> dict[str, float]:
     table = adapter.embedding
     prompts = [lvlm.prompt(question.text, question.candidates) for question in task.questions]
     spans = [adapter.chat.span(question.text, question.text) for question in task.questions]
-    sights = lvlm.look(task.images)
+    sights = lvlm.encode_images(task.images)
     images = moments(one["embeddings"] for one in sights)
     words = moments(table(torch.tensor([i for i in p.ids if i >= 0], device=device)) for p in prompts)
     answers, tokens = [], 0
@@ -119,7 +119,7 @@ def papers(lvlm: LVLM, task: HeldOutTask, timed: int) -> dict[str, float]:
         ids = torch.tensor([expanded(prompts[b].ids, adapter.expand(sights[a]))])
         here = (ids == adapter.image_token_id)[0]
         pixels = adapter.process([task.images[a]])
-        seen = adapter.project(adapter.look(pixels))[0]["embeddings"].cpu()
+        seen = adapter.project(adapter.encode_images(pixels))[0]["embeddings"].cpu()
         clean = table(ids.to(device))[0].cpu()
         clean[here] = seen.to(clean)
         shift = int(here.sum()) - 1
@@ -154,7 +154,7 @@ def measure(side: str, options: argparse.Namespace) -> dict[str, float]:
     lvlm = load_model(options.model, options.device)
     task = make_task(options.images, options.questions)
     cuda = options.device.startswith("cuda")
-    lvlm.look([task.images[0]])
+    lvlm.encode_images([task.images[0]])
     if cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

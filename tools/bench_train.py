@@ -90,7 +90,8 @@ def batches_of(model: str, n: int, size: int) -> list[dict[str, torch.Tensor]]:
     from fusionscope.sandbox import Instructions
 
     rows = Instructions(n=n * size, part="train")
-    collate = Collator(LVLM.from_pretrained(model).processor)
+    lvlm = LVLM.from_pretrained(model)
+    collate = Collator(lvlm.processor, family=lvlm.family)
     return [collate([rows[i * size + j] for j in range(size)]) for i in range(n)]
 
 
@@ -222,7 +223,8 @@ def long(options: argparse.Namespace) -> Iterator[str]:
             default_root_dir=folder, enable_checkpointing=False, enable_progress_bar=False, callbacks=[pid],
             enable_model_summary=False,
         )  # fmt: skip
-        collate = Collator(LVLM.from_pretrained(model).processor)
+        lvlm = LVLM.from_pretrained(model)
+        collate = Collator(lvlm.processor, family=lvlm.family)
         trainer.fit(stage, DataLoader(rows, batch_size=batch, collate_fn=collate))  # type: ignore[arg-type]
         cost, (last,) = pid.monitor.cost, probe(stage.lvlm, task, ProbeSpec(layers=[-1]))
     yield (

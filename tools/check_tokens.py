@@ -19,6 +19,7 @@ from PIL import Image
 
 from fusionscope.data import Collator
 from fusionscope.data.templates import V1_SYSTEM
+from fusionscope.lvlm import family_of
 
 FIXTURE = Path(__file__).parents[1] / "tests" / "data" / "fixtures" / "llava_parity.yaml"
 IMAGE = "<image>"
@@ -26,7 +27,7 @@ IMAGE = "<image>"
 
 def differences(case: dict[str, Any], processor: Any) -> list[str]:
     """What the Collator does otherwise than LLaVA with one conversation."""
-    batch = Collator(processor, case["template"])([row(case)])
+    batch = Collator(processor, case["template"], family=family_of("llava"))([row(case)])
     ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
     image = processor.tokenizer.convert_tokens_to_ids(IMAGE)
     expected = case["expect"].replace("SYSTEM", V1_SYSTEM)

@@ -2,15 +2,10 @@
 
 import datasets
 import pytest
-import transformers
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.smolvlm import processing_smolvlm
-from transformers.processing_utils import ProcessorMixin, VideosKwargs
-
-from fusionscope.lvlm import tiny
 
 CORPUS = [
     "A chat between a curious user and an artificial intelligence assistant. USER: What is this? ASSISTANT: A cat.",
@@ -44,10 +39,15 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
     )
     core.train_from_iterator(CORPUS * 20, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"], extra_special_tokens={"image_token": "<image>"},
+        tokenizer_object=core,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        extra_special_tokens={"image_token": "<image>"},
         model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session", params=["bytes", "llama"])
@@ -72,65 +72,3 @@ def picture() -> Image.Image:
 def _arrow_files(tmp_path, monkeypatch):
     """Converted files go with the test, not into the user's cache."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
-
-
-class NoVideos:
-    valid_kwargs = VideosKwargs
-    model_input_names: tuple[str, ...] = ()
-    unused_input_names: tuple[str, ...] = ()
-
-
-_PROCESSORS = {
-    "llava_onevision": ("LlavaOnevisionProcessor", {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}),
-    "qwen2_vl": ("Qwen2VLProcessor", {}),
-    "qwen2_5_vl": ("Qwen2_5_VLProcessor", {}),
-    "qwen3_vl": ("Qwen3VLProcessor", {}),
-    "internvl": ("InternVLProcessor", {"image_seq_length": 4}),
-    "idefics3": ("Idefics3Processor", {"image_seq_len": 4}),
-    "smolvlm": ("SmolVLMProcessor", {"image_seq_len": 4}),
-    "gemma3": ("Gemma3Processor", {"image_seq_length": 4}),
-    "paligemma": ("PaliGemmaProcessor", {}),
-    "instructblip": ("InstructBlipProcessor", {"num_query_tokens": 5}),
-    "fuyu": ("FuyuProcessor", {}),
-}
-_NO_VIDEOS = ("idefics3", "gemma3", "paligemma", "instructblip", "fuyu")
-_NO_TEMPLATE = ("paligemma", "instructblip", "fuyu")
-_SIGNS = {
-    "internvl": {
-        "start_image": "<img>",
-        "end_image": "</img>",
-        "context_image": "<IMG_CONTEXT>",
-        "video": "<video>",
-    },
-    "gemma3": {"boi": "<start_of_image>", "eoi": "<end_of_image>", "image": "<image_soft_token>"},
-}
-_ENDS = {"paligemma": "<pad>", "fuyu": "<pad>", "instructblip": "</s>"}  # the first two have no other sign to end with
-
-
-@pytest.fixture
-def family_processor(monkeypatch):
-    """Whole processors of the miniatures; stand-ins are their part for videos and SmolVLM's names of numbers."""
-    monkeypatch.setattr(ProcessorMixin, "check_argument_for_proper_class", lambda *arguments, **settings: None)
-    monkeypatch.setattr(processing_smolvlm, "num2words", str)
-
-    def make(model_type):
-        parts = tiny.build(model_type)[1]
-        if model_type not in _PROCESSORS:
-            return parts
-        name, settings = _PROCESSORS[model_type]
-        if model_type not in _NO_VIDEOS:
-            settings = settings | {"video_processor": NoVideos()}
-        if model_type not in _NO_TEMPLATE:
-            settings = settings | {"chat_template": parts.chat_template}
-        if model_type == "instructblip":
-            settings = settings | {"qformer_tokenizer": parts.qformer_tokenizer}
-        if model_type in _ENDS:
-            parts.tokenizer.eos_token = _ENDS[model_type]
-        parts.image_processor.image_seq_length = 16
-        for sign, text in _SIGNS.get(model_type, {}).items():
-            setattr(parts.tokenizer, f"{sign}_token", text)
-            setattr(parts.tokenizer, f"{sign}_token_id", parts.tokenizer.convert_tokens_to_ids(text))
-        kind = getattr(transformers, name)
-        return kind(image_processor=parts.image_processor, tokenizer=parts.tokenizer, **settings)
-
-    return make

@@ -8,6 +8,9 @@ from fusionscope.data import Collator
 from fusionscope.data.collate import IGNORE, square
 from fusionscope.data.templates import V1_SYSTEM
 from fusionscope.errors import ConfigError, DataError
+from fusionscope.lvlm import family_of
+
+LLAVA = family_of("llava")
 
 
 def row(*values, image=None, name="a"):
@@ -15,7 +18,7 @@ def row(*values, image=None, name="a"):
     return {"id": name, "image": image, "conversations": turns}
 
 
-def learnt(processor, batch, i=0):
+def supervised_text(processor, batch, i=0):
     """What the labels of a sample say, and how many tokens they are."""
     ids = batch["labels"][i][batch["labels"][i] != IGNORE]
     return processor.tokenizer.decode(ids, skip_special_tokens=False).replace("▁", " ").strip()
@@ -25,8 +28,8 @@ ROW = ("<image>\nIs the cat black?", "yes", "What is this?", "Grüße, 你好 �
 
 
 def test_v1_supervises_answers_and_end_signs(processor, picture):
-    batch = Collator(processor, "v1")([row(*ROW, image=picture)])
-    said = learnt(processor, batch).replace(" ", "")
+    batch = Collator(processor, "v1", family=LLAVA)([row(*ROW, image=picture)])
+    said = supervised_text(processor, batch).replace(" ", "")
     assert said == "yes</s>Grüße,你好🙂</s>"
     whole = processor.tokenizer.decode(batch["input_ids"][0]).replace("▁", " ")
     assert "".join(V1_SYSTEM.split()) in "".join(whole.split())
@@ -38,7 +41,8 @@ def test_v1_text_is_the_published_one(processor, picture):
     from fusionscope.data.conversation import parse
     from fusionscope.data.templates import render
 
-    shown = render(parse(row("What is this? <image>", "A cat.", "Is it?", "no", image=picture)), "v1", processor)
+    conversation = parse(row("What is this? <image>", "A cat.", "Is it?", "no", image=picture))
+    shown = render(conversation, "v1", processor, LLAVA.prompt)
     assert shown.text == (
         "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
         "detailed, and polite answers to the user's questions. USER: <image>\nWhat is this? ASSISTANT: A cat.</s>"
@@ -48,19 +52,21 @@ def test_v1_text_is_the_published_one(processor, picture):
 
 
 def test_plain_is_image_caption_newline_without_the_users_words(processor, picture):
-    batch = Collator(processor, "plain")([row("Describe it.\n<image>", "A cat.", image=picture)])
+    batch = Collator(processor, "plain", family=LLAVA)([row("Describe it.\n<image>", "A cat.", image=picture)])
     text = processor.tokenizer.decode(batch["input_ids"][0], skip_special_tokens=True)
     assert "Describe" not in text
-    assert learnt(processor, batch) == "A cat."
+    assert supervised_text(processor, batch) == "A cat."
     supervised = batch["labels"][0] != IGNORE
     assert supervised.nonzero().min() > (batch["input_ids"][0] == processor.image_token_id).nonzero().max()
     assert supervised[-1]  # the newline
 
 
 def test_chat_marks_come_from_the_template_itself(processor, picture):
-    batch = Collator(processor, "chat")([row(*ROW, image=picture), row("What is this?", "A cat.", name="b")])
-    assert learnt(processor, batch).replace(" ", "") == "yes<|im_end|>Grüße,你好🙂<|im_end|>"
-    assert learnt(processor, batch, 1) in ("A cat.<|im_end|>", "A cat. <|im_end|>")
+    batch = Collator(processor, "chat", family=LLAVA)(
+        [row(*ROW, image=picture), row("What is this?", "A cat.", name="b")]
+    )
+    assert supervised_text(processor, batch).replace(" ", "") == "yes<|im_end|>Grüße,你好🙂<|im_end|>"
+    assert supervised_text(processor, batch, 1) in ("A cat.<|im_end|>", "A cat. <|im_end|>")
 
 
 def test_generation_marks_and_prefixes_agree(processor, picture):
@@ -73,10 +79,10 @@ def test_generation_marks_and_prefixes_agree(processor, picture):
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     rows = [row(*ROW, image=picture)]
-    by_prefix = Collator(processor)(rows)
+    by_prefix = Collator(processor, family=LLAVA)(rows)
     try:
         processor.chat_template = marked
-        by_mark = Collator(processor)(rows)
+        by_mark = Collator(processor, family=LLAVA)(rows)
     finally:
         processor.chat_template = plain
     assert torch.equal(by_prefix["input_ids"], by_mark["input_ids"])
@@ -86,9 +92,9 @@ def test_generation_marks_and_prefixes_agree(processor, picture):
 @pytest.mark.parametrize("template", ["v1", "chat"])
 def test_a_sample_does_not_depend_on_its_company(processor, picture, template):
     rows = [row(*ROW, image=picture), row("Hi?", "no"), row("<image>\n<image>\nBoth?", "yes", image=[picture] * 2)]
-    together = Collator(processor, template)(rows)
+    together = Collator(processor, template, family=LLAVA)(rows)
     for i, one in enumerate(rows):
-        alone = Collator(processor, template)([one])
+        alone = Collator(processor, template, family=LLAVA)([one])
         kept = together["attention_mask"][i].bool()
         assert torch.equal(together["input_ids"][i][kept], alone["input_ids"][0])
         assert torch.equal(together["labels"][i][kept], alone["labels"][0])
@@ -97,21 +103,21 @@ def test_a_sample_does_not_depend_on_its_company(processor, picture, template):
 
 
 def test_an_image_in_the_second_turn_stands_there(processor, picture):
-    batch = Collator(processor, "v1")([row("Hi?", "no", "<image>\nAnd this?", "A cat.", image=picture)])
+    batch = Collator(processor, "v1", family=LLAVA)([row("Hi?", "no", "<image>\nAnd this?", "A cat.", image=picture)])
     image = (batch["input_ids"][0] == processor.image_token_id).nonzero().flatten()
     said = (batch["labels"][0] != IGNORE).nonzero().flatten()
     assert said[0] < image[0] < said[-1]
 
 
 def test_a_sample_without_supervised_tokens_is_an_error_that_shows_it(processor):
-    with pytest.raises(DataError, match=r"(?s)sample 'a' has no token to learn from: .*USER: Hi") as error:
-        Collator(processor, "v1", max_length=12)([row("Hi?", "no")])
+    with pytest.raises(DataError, match=r"(?s)sample 'a' has no supervised token: .*USER: Hi") as error:
+        Collator(processor, "v1", max_length=12, family=LLAVA)([row("Hi?", "no")])
     assert "max_length=12" in str(error.value)
 
 
 def test_an_image_is_never_cut(processor, picture):
     with pytest.raises(DataError, match="image tokens after position 3"):
-        Collator(processor, "plain", max_length=3)([row("<image>", "A cat.", image=picture)])
+        Collator(processor, "plain", max_length=3, family=LLAVA)([row("<image>", "A cat.", image=picture)])
 
 
 def test_a_template_whose_mask_cannot_be_told_is_refused(processor, picture):
@@ -121,20 +127,20 @@ def test_a_template_whose_mask_cannot_be_told_is_refused(processor, picture):
             "{% for m in messages %}", "{{ messages | length }}{% for m in messages %}"
         )
         with pytest.raises(DataError, match="differently when others follow"):
-            Collator(processor)([row(*ROW, image=picture)])
+            Collator(processor, family=LLAVA)([row(*ROW, image=picture)])
         processor.chat_template = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
         with pytest.raises(DataError, match="marks"):
-            Collator(processor)([row("Hi?", "no")])
+            Collator(processor, family=LLAVA)([row("Hi?", "no")])
         processor.chat_template = None
         with pytest.raises(ConfigError, match="has no chat template"):
-            Collator(processor)([row("Hi?", "no")])
+            Collator(processor, family=LLAVA)([row("Hi?", "no")])
     finally:
         processor.chat_template = plain
 
 
 def test_a_token_across_the_border_is_refused(processor):
     from fusionscope.data.collate import supervised
-    from fusionscope.data.templates import Rendered
+    from fusionscope.lvlm import Rendered
 
     rendered = Rendered(text="say:yes", spans=((4, 7),))
     assert supervised(rendered, [(0, 4), (4, 7)], [], "a") == [False, True]
@@ -154,7 +160,7 @@ def test_a_token_across_the_border_is_refused(processor):
 )
 def test_rows_that_are_no_conversations_are_refused(processor, bad, message):
     with pytest.raises(DataError, match=message):
-        Collator(processor)([bad])
+        Collator(processor, family=LLAVA)([bad])
 
 
 def test_square_centres_on_the_mean_colour():
@@ -169,7 +175,10 @@ def test_square_centres_on_the_mean_colour():
 @pytest.mark.parametrize("template", ["v1", "chat"])
 def test_a_batch_of_texts_may_look_at_a_black_picture(processor, template):
     rows = [row("Hi?", "no"), row("What is this?", "A cat.", name="b")]
-    plain, looking = Collator(processor, template)(rows), Collator(processor, template, always_look=True)(rows)
+    plain, looking = (
+        Collator(processor, template, family=LLAVA)(rows),
+        Collator(processor, template, require_image=True, family=LLAVA)(rows),
+    )
     assert "pixel_values" not in plain
     assert looking["pixel_values"].shape[0] == 1
     assert bool((looking["labels"][2] == IGNORE).all())

@@ -12,6 +12,7 @@ from PIL import Image
 from fusionscope.data import LlavaDataModule, LlavaJson
 from fusionscope.data.marked import Filled, Filling
 from fusionscope.errors import ConfigError, DataError
+from fusionscope.lvlm import family_of
 from fusionscope.sandbox.model import build_processor, write
 from fusionscope.stages import AlignmentPretraining
 
@@ -71,7 +72,7 @@ def test_a_few_samples_may_be_unfit_and_an_update_of_these_alone_changes_nothing
     told[1:3] = [{"id": "long", "conversations": long}, {"id": "marked", "conversations": marked}]
     Path(rows).write_text(json.dumps(told))
     settings = {"train": LlavaJson(rows), "batch_size": 1, "shuffle": False, "max_length": 64, "packing": packing}
-    with pytest.raises(DataError, match="sample 'long' has no token to learn from"):
+    with pytest.raises(DataError, match="sample 'long' has no supervised token"):
         fit(model, LlavaDataModule(**settings), tmp_path)
     with (
         pytest.warns(UserWarning, match="of 1 allowed"),
@@ -109,7 +110,7 @@ def test_what_stands_in_has_no_labels(rows):
     from fusionscope.data import Collator
 
     filled = Filled(LlavaJson(rows), skip_bad=True)
-    batch = Filling(Collator(build_processor()))([filled[1], filled[-1], filled[0]])
+    batch = Filling(Collator(build_processor(), family=family_of("llava")))([filled[1], filled[-1], filled[0]])
     learnt = (batch["labels"] != -100).sum(1)
     assert learnt[0] > 0
     assert learnt[1:].tolist() == [0, 0]

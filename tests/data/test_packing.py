@@ -1,4 +1,4 @@
-"""Packed or padded: the same loss and gradients, for every family that may pack; a reason for every other."""
+"""Packed or padded: the same loss and gradients with any language model; every family: tests/lvlm/families."""
 
 import pytest
 import torch
@@ -13,10 +13,11 @@ from fusionscope.data.collate import IGNORE
 from fusionscope.data.marked import Filling, Marked
 from fusionscope.data.packing import Packing, pack, partition
 from fusionscope.errors import ConfigError
-from fusionscope.lvlm import LVLM, tiny
-from fusionscope.lvlm.packing import packed_rows
+from fusionscope.lvlm import LVLM, family_of, miniature, packed_rows
 from fusionscope.sandbox.model import write
-from fusionscope.stages.loss import summed_loss, tokens_seen
+from fusionscope.stages.loss import summed_loss
+
+LLAVA = family_of("llava")
 
 
 def turns(*texts):
@@ -40,8 +41,6 @@ ROWS = [
 IMAGES = [1, 0, 2, 0, 1]
 MARKED = [Marked(row=row) for row in ROWS]
 LAYOUTS = ([[0, 1, 2, 3, 4]], [[2, 1], [0, 4], [3]])
-LLAVAS, QWENS = ("llava", "llava_next", "llava_onevision"), ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-PACKING = (*LLAVAS, *QWENS, "internvl", "idefics3", "smolvlm")
 
 
 def learning(model, batch):
@@ -53,7 +52,7 @@ def learning(model, batch):
 
 
 def distance(one, other):
-    """Of the gradients, as a share of the largest."""
+    """Of the gradients, as a fraction of the largest."""
     largest = max(value.abs().max().item() for value in one[2].values())
     return max((other[2][name] - value).abs().max().item() for name, value in one[2].items()) / largest
 
@@ -66,24 +65,6 @@ def check(model, padded, packed):
     assert distance(expected, found) < 1e-5
 
 
-@pytest.mark.parametrize("model_type", PACKING)
-def test_loss_and_gradients_are_those_of_the_padded_batch(model_type, family_processor):
-    model, processor = tiny.build(model_type)[0], family_processor(model_type)
-    adapter = LVLM.wrap(model, processor).adapter
-    padded = Filling(Collator(processor, "chat", 4096))(MARKED)
-    for layout, attention in zip(LAYOUTS, ("eager", "sdpa"), strict=True):
-        model.set_attn_implementation(attention)
-        packed = pack(padded, layout, IMAGES, packed_rows(adapter))
-        assert packed["input_ids"].shape[0] == len(layout)
-        assert tokens_seen(packed) == tokens_seen(padded)
-        packed["position_ids"] = adapter.packed_positions(packed)
-        check(model, padded, packed)
-    mixed = {**packed, "attention_mask": torch.ones_like(packed["input_ids"])}  # so that samples see each other
-    assert distance(learning(model, padded), learning(model, mixed)) > 1e-3
-    swapped = pack(padded, LAYOUTS[1], [2, 0, 1, 0, 1], packed_rows(adapter)) if model_type == "llava" else mixed
-    assert distance(learning(model, padded), learning(model, swapped)) > 1e-3
-
-
 @pytest.mark.parametrize(
     ("text", "settings"),
     [
@@ -93,11 +74,11 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(model_type, family_pro
     ],
 )
 def test_language_models_keep_samples_apart_also_behind_windows(text, settings):
-    made, processor = tiny.build("llava")
+    made, processor = miniature("llava")
     config = made.config
     config.text_config = getattr(transformers, text)(**shape(config.text_config), **settings)
     model = transformers.LlavaForConditionalGeneration(config)
-    padded = Filling(Collator(processor, "chat", 4096))(MARKED)
+    padded = Filling(Collator(processor, "chat", 4096, family=LLAVA))(MARKED)
     for layout in LAYOUTS:
         check(model, padded, pack(padded, layout, IMAGES, packed_rows(LVLM.wrap(model, processor).adapter)))
 
@@ -108,10 +89,10 @@ def shape(config):
 
 
 def test_flash_attention_gets_one_row_whose_borders_it_reads():
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     adapter = LVLM.wrap(model, processor).adapter
     model.config.text_config._attn_implementation_internal = "flash_attention_2"
-    collate = Filling(Collator(processor, "chat", 150))
+    collate = Filling(Collator(processor, "chat", 150, family=LLAVA))
     packed = Packing(collate, packed_rows(adapter), 150)(MARKED)
     lengths = collate(MARKED)["attention_mask"].sum(1)
     positions = packed["position_ids"]
@@ -137,8 +118,8 @@ def test_equal_samples_stay_apart_and_long_ones_are_not_joined():
 
 @pytest.mark.parametrize("with_image", [True, False])
 def test_labels_leave_out_each_first_token_and_what_stands_in(with_image):
-    model, processor = tiny.build("llava")
-    collate = Filling(Collator(processor, "chat", 4096, always_look=True))
+    model, processor = miniature("llava")
+    collate = Filling(Collator(processor, "chat", 4096, require_image=True, family=LLAVA))
     rows = [MARKED[0 if with_image else 1], Marked(row=ROWS[3], counts=False), MARKED[1]]
     packed = Packing(collate, packed_rows(LVLM.wrap(model, processor).adapter), 4096)(rows)
     firsts = packed["position_ids"] == 0
@@ -149,23 +130,8 @@ def test_labels_leave_out_each_first_token_and_what_stands_in(with_image):
     check(model, padded, packed)
 
 
-@pytest.mark.parametrize(
-    ("model_type", "reason"),
-    [
-        ("fuyu", "patches find their places"),
-        ("gemma3", "see each other by token_type_ids"),
-        ("paligemma", "in both directions"),
-        ("instructblip", "its Q-Former reads the question"),
-        ("mllama", "cross-attention"),
-    ],
-)
-def test_other_families_are_refused_with_their_reason(model_type, reason):
-    with pytest.raises(ConfigError, match=f"(?s)type '{model_type}'.*{reason}.*data.packing to false"):
-        packed_rows(LVLM.wrap(*tiny.build(model_type)).adapter)
-
-
 def test_what_nobody_has_shown_is_refused(tmp_path):
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     adapter, text = LVLM.wrap(model, processor).adapter, model.config.text_config
     text._attn_implementation_internal = "flex_attention"
     with pytest.raises(ConfigError, match="attention='flex_attention'"):
@@ -181,9 +147,9 @@ def test_what_nobody_has_shown_is_refused(tmp_path):
         LlavaDataModule(train=ROWS, packing=True, model=str(write(tmp_path, seed=0))).train_dataloader()
 
 
-def test_an_input_that_no_adapter_names_is_refused():
-    model, processor = tiny.build("llava")
-    padded = Collator(processor, "chat", 4096)(ROWS) | {"novelty": torch.zeros(4, 2)}
+def test_an_input_that_no_family_names_is_refused():
+    model, processor = miniature("llava")
+    padded = Collator(processor, "chat", 4096, family=LLAVA)(ROWS) | {"novelty": torch.zeros(4, 2)}
     with pytest.raises(ConfigError, match=r"'novelty' of shape \(4, 2\)"):
         pack(padded, LAYOUTS[0], IMAGES, packed_rows(LVLM.wrap(model, processor).adapter))
 

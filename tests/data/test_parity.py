@@ -17,6 +17,9 @@ from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from fusionscope.data import Collator
+from fusionscope.lvlm import family_of
+
+LLAVA = family_of("llava")
 
 CASES = yaml.safe_load((Path(__file__).parent / "fixtures" / "llava_parity.yaml").read_text(encoding="utf-8"))
 SYSTEM = (
@@ -48,13 +51,21 @@ def processor() -> LlavaProcessor:
     core.pre_tokenizer = pre_tokenizers.Split(Regex(PATTERN), behavior="removed", invert=True)
     core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        extra_special_tokens={"image_token": "<image>"}, model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+        tokenizer_object=core,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"},
+        model_input_names=["input_ids", "attention_mask"],
+    )
     return LlavaProcessor(
         image_processor=CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
-        tokenizer=tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1,
-    )  # fmt: skip
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
 
 
 def row(case):
@@ -70,7 +81,7 @@ def test_there_are_twenty():
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_tokens_and_labels(case, processor):
-    batch = Collator(processor, case["template"])([row(case)])
+    batch = Collator(processor, case["template"], family=LLAVA)([row(case)])
     tokens = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
     labels = batch["labels"][0].tolist()
     assert "<unk>" not in tokens
@@ -81,7 +92,7 @@ def test_tokens_and_labels(case, processor):
 @pytest.mark.parametrize("template", ["v1", "plain"])
 def test_the_same_in_one_batch(template, processor):
     cases = [case for case in CASES if case["template"] == template]
-    batch = Collator(processor, template)([row(case) for case in cases])
+    batch = Collator(processor, template, family=LLAVA)([row(case) for case in cases])
     for i, case in enumerate(cases):
         kept = batch["attention_mask"][i].bool()
         tokens = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][i][kept])

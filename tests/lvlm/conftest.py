@@ -1,19 +1,23 @@
-"""A small task, and what a model answers on it."""
+"""A small task, what a model answers on it, and whole processors of miniatures, whatever is installed here."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.processing_utils import ProcessorMixin
 
 from fusionscope.probe import posteriors
 from fusionscope.tasks import HeldOutTask, Question, uniform_weights
+
+pytest.register_assert_rewrite("family_tester")
 
 SIZES = ((40, 48), (64, 32), (40, 48))
 TEXTS = ("Is it red?", "Is the large thing on the left of it a circle?")
 ANSWERS = ("yes", "no")
 
 
-def pictures():
+def noise_images():
     return [
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (*size, 3), dtype=np.uint8))
         for i, size in enumerate(SIZES)
@@ -24,7 +28,7 @@ def pictures():
 def task():
     return HeldOutTask(
         name="families",
-        images=pictures(),
+        images=noise_images(),
         image_ids=["a", "b", "c"],
         questions=[Question(text=text, candidates=ANSWERS) for text in TEXTS],
         answers=ANSWERS,
@@ -40,3 +44,10 @@ def task():
 def answers_of():
     """Posteriors at all layers."""
     return lambda lvlm, task, *args, **settings: posteriors(lvlm, task, *args, **settings).conditionals
+
+
+@pytest.fixture
+def any_processor(monkeypatch):
+    """Processors take any part for videos (the real one needs torchvision), and numbers stand for their names."""
+    monkeypatch.setattr(ProcessorMixin, "check_argument_for_proper_class", lambda *arguments, **settings: None)
+    monkeypatch.setattr(processing_smolvlm, "num2words", str)

@@ -14,7 +14,7 @@ import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
 from accelerate.utils import send_to_device
 
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.probe import posteriors
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "probe")]
@@ -43,10 +43,10 @@ def place(module, device):
 def spread(lvlm, part):
     adapter = lvlm.adapter
     head = lvlm.model.get_output_embeddings()
-    ends = {"tail": [*adapter.layers[1:], adapter.final_norm, head], "tower": list(adapter.seeing_parts)}
+    ends = {"tail": [*adapter.layers[1:], adapter.final_norm, head], "tower": list(adapter.vision_modules)}
     begins = [adapter.embedding, adapter.layers[0], adapter.text_model.rotary_emb]
     far = {**ends, "head": begins}[part]
-    for module in (*adapter.layers, adapter.embedding, adapter.final_norm, head, *adapter.seeing_parts):
+    for module in (*adapter.layers, adapter.embedding, adapter.final_norm, head, *adapter.vision_modules):
         if not any(module is one for one in far):
             add_hook_to_module(module, Brings("cpu"))
     for module in far:
@@ -54,7 +54,7 @@ def spread(lvlm, part):
 
 
 def compare(kind, part):
-    lvlm, task = LVLM.wrap(*tiny.build(kind)), noise_task(n_images=2, candidates=("yes", "no"))
+    lvlm, task = LVLM.wrap(*miniature(kind)), noise_task(n_images=2, candidates=("yes", "no"))
     lvlm.model.set_attn_implementation("eager")  # fused kernels are chosen by device: none knows a pretended one
     expected = posteriors(lvlm, task).conditionals
     with FarDevice():

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from fusionscope.errors import InputError
-from fusionscope.lvlm import LVLM, FeatureCache, tiny
+from fusionscope.lvlm import LVLM, FeatureCache, miniature
 
 PICTURES = [Image.linear_gradient("L").resize((40, 48)).convert("RGB")]
 
@@ -13,18 +13,18 @@ PICTURES = [Image.linear_gradient("L").resize((40, 48)).convert("RGB")]
 def test_one_tower_read_otherwise_has_other_features():
     """The same frozen tower serves many models; the layer and the pixels that they read differ."""
     cache = FeatureCache()
-    model, processor = tiny.build("llava")
-    LVLM.wrap(model, processor).look(PICTURES, ["a"], cache)
-    other, its_processor = tiny.build("llava")
+    model, processor = miniature("llava")
+    LVLM.wrap(model, processor).encode_images(PICTURES, ["a"], cache)
+    other, its_processor = miniature("llava")
     other.config.vision_feature_layer = -1
     lvlm = LVLM.wrap(other, its_processor)
-    found = lvlm.look(PICTURES, ["a"], cache)
+    found = lvlm.encode_images(PICTURES, ["a"], cache)
     assert cache.hits == 0
-    assert torch.equal(found[0]["embeddings"], lvlm.look(PICTURES)[0]["embeddings"])
+    assert torch.equal(found[0]["embeddings"], lvlm.encode_images(PICTURES)[0]["embeddings"])
     its_processor.image_processor.image_mean = [0.1, 0.2, 0.3]
-    lvlm.look(PICTURES, ["a"], cache)
+    lvlm.encode_images(PICTURES, ["a"], cache)
     assert cache.hits == 0
-    lvlm.look(PICTURES, ["a"], cache)
+    lvlm.encode_images(PICTURES, ["a"], cache)
     assert cache.hits == 1
 
 
@@ -59,4 +59,4 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_no_graph_of_the_tower_is_kept():
     """It would be there for every picture until the last one is let go."""
-    assert not LVLM.wrap(*tiny.build("llava")).look(PICTURES)[0]["embeddings"].requires_grad
+    assert not LVLM.wrap(*miniature("llava")).encode_images(PICTURES)[0]["embeddings"].requires_grad

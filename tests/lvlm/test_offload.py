@@ -11,13 +11,13 @@ from accelerate import dispatch_model
 from accelerate.hooks import AlignDevicesHook, SequentialHook
 from PIL import Image
 
-from fusionscope.lvlm import LVLM, FeatureCache, tiny, weights_fingerprint
+from fusionscope.lvlm import LVLM, FeatureCache, miniature, weights_fingerprint
 from fusionscope.lvlm.offload import execution_device, module_dtype
 
 
 def offloaded(name, directory, seed=0):
     """A miniature whose parts are each kept on disk, as a device map that splits towers and decoders keeps them."""
-    model, processor = tiny.build(name, seed)
+    model, processor = miniature(name, seed)
     parts = {}
 
     def split(module, path):
@@ -37,7 +37,7 @@ def offloaded(name, directory, seed=0):
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "smolvlm"])
 def test_a_spread_model_answers_as_a_whole_one(name, task, answers_of, tmp_path):
-    whole = LVLM.wrap(*tiny.build(name))
+    whole = LVLM.wrap(*miniature(name))
     spread = offloaded(name, tmp_path)
     assert torch.equal(answers_of(spread, task), answers_of(whole, task))
     assert weights_fingerprint([spread.model]) == weights_fingerprint([whole.model]), "wherever the weights lie"
@@ -45,8 +45,8 @@ def test_a_spread_model_answers_as_a_whole_one(name, task, answers_of, tmp_path)
 
 def test_a_lone_parameter_of_an_offloaded_model_is_found(task, answers_of, tmp_path):
     """LLaVA-NeXT's newline is no module's; it is there in a forward pass alone."""
-    model, processor = tiny.build("llava_next")
-    whole = answers_of(LVLM.wrap(*tiny.build("llava_next")), task)
+    model, processor = miniature("llava_next")
+    whole = answers_of(LVLM.wrap(*miniature("llava_next")), task)
     parts = {name: "disk" for name, _ in model.named_children()}
     spread = dispatch_model(model, parts, main_device="cpu", offload_dir=str(tmp_path), force_hooks=True)
     assert spread.model.image_newline.is_meta
@@ -56,7 +56,7 @@ def test_a_lone_parameter_of_an_offloaded_model_is_found(task, answers_of, tmp_p
 def test_other_weights_on_disk_are_other_weights(tmp_path):
     """Features of one offloaded tower must not be taken for those of another."""
     marks = {
-        weights_fingerprint(offloaded("llava", tmp_path / str(seed), seed).adapter.seeing_parts) for seed in (0, 1)
+        weights_fingerprint(offloaded("llava", tmp_path / str(seed), seed).adapter.vision_modules) for seed in (0, 1)
     }
     assert len(marks) == 2
 
@@ -76,7 +76,7 @@ def test_quantized_weights_do_not_tell_the_dtype():
 
 def test_instructblip_runs_in_half_precision(task, answers_of, tmp_path):
     """transformers keeps its queries in float32, and nothing else."""
-    model, processor = tiny.build("instructblip")
+    model, processor = miniature("instructblip")
     model.save_pretrained(tmp_path)
     half = LVLM.from_pretrained(str(tmp_path), dtype=torch.float16, processor=processor)
     assert {value.dtype for value in half.model.parameters()} == {torch.float16, torch.float32}
@@ -85,7 +85,7 @@ def test_instructblip_runs_in_half_precision(task, answers_of, tmp_path):
 
 
 def test_a_hash_of_large_weights_is_made_in_pieces(monkeypatch):
-    model = tiny.build("llava")[0]
+    model = miniature("llava")[0]
     whole = weights_fingerprint([model])
     monkeypatch.setattr("fusionscope.lvlm.fingerprint._PIECE", 7)
     assert weights_fingerprint([model.model.multi_modal_projector]) != whole
@@ -97,14 +97,14 @@ def test_a_hash_of_large_weights_is_made_in_pieces(monkeypatch):
 
 def test_features_of_an_adapter_switched_off_are_its_own():
     peft = pytest.importorskip("peft")
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
     lvlm, cache, images = LVLM.wrap(adapted, processor), FeatureCache(), [Image.linear_gradient("L").convert("RGB")]
-    lvlm.look(images, ["a"], cache)
+    lvlm.encode_images(images, ["a"], cache)
     with adapted.disable_adapter():
-        found = lvlm.look(images, ["a"], cache)[0]["embeddings"]
+        found = lvlm.encode_images(images, ["a"], cache)[0]["embeddings"]
         assert cache.hits == 0
-        assert torch.equal(found, lvlm.look(images)[0]["embeddings"])
+        assert torch.equal(found, lvlm.encode_images(images)[0]["embeddings"])
 
 
 def test_a_model_over_two_devices_answers_as_on_one():

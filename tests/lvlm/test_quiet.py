@@ -6,14 +6,14 @@ import torch
 from torch._dynamo.utils import counters
 
 from fusionscope.errors import InputError
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_nothing_is_compiled_anew_for_a_probe(task, answers_of, whole):
     """The compiler's limit of recompilations and its guesses about shapes belong to the training."""
-    expected = answers_of(LVLM.wrap(*tiny.build("llava")), task)
-    model, processor = tiny.build("llava")
+    expected = answers_of(LVLM.wrap(*miniature("llava")), task)
+    model, processor = miniature("llava")
     torch._dynamo.reset()
     counters.clear()
     for layer in model.model.language_model.layers:
@@ -32,7 +32,7 @@ def test_nothing_is_compiled_anew_for_a_probe(task, answers_of, whole):
 
 def test_learned_prompts_are_refused():
     """They enter in peft's forward pass; a probe would see the base model and call it the adapted one."""
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     settings = {"num_layers": 3, "token_dim": 48, "num_attention_heads": 4, "num_transformer_submodules": 1}
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, **settings)
     with pytest.raises(InputError, match=r"PROMPT_TUNING[\s\S]*would see the base model[\s\S]*get_base_model"):
@@ -40,7 +40,7 @@ def test_learned_prompts_are_refused():
 
 
 def test_the_model_inside_ddp_is_found(tmp_path):
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         wrapped = torch.nn.parallel.DistributedDataParallel(model)

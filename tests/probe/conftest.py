@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
 
@@ -54,4 +54,4 @@ def make_task():
 
 @pytest.fixture(scope="session")
 def llava() -> LVLM:
-    return LVLM.wrap(*tiny.build("llava"))
+    return LVLM.wrap(*miniature("llava"))

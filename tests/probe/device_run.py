@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.pid.estimators.exact import ExactEstimator
 from fusionscope.probe import ProbeSpec, probe
 from fusionscope.tasks import HeldOutTask, Question, uniform_weights
@@ -71,7 +71,7 @@ def watched(devices):
 
 
 def compare(kind, design, device):
-    lvlm, task = LVLM.wrap(*tiny.build(kind)), noise_task()
+    lvlm, task = LVLM.wrap(*miniature(kind)), noise_task()
     lvlm.model.set_attn_implementation("eager")  # fused kernels are chosen by device: none knows a pretended one
     expected = probe(lvlm, task, ProbeSpec(design=design))
     devices = set()

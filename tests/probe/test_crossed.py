@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionscope.errors import InputError, UnknownNameError
-from fusionscope.lvlm import LVLM, FeatureCache, tiny
+from fusionscope.lvlm import LVLM, FeatureCache, miniature
 from fusionscope.probe import Execution, ProbeSpec, posteriors, probe
 
 
@@ -182,7 +182,7 @@ def train(model, lvlm=None, task=None, steps=3):
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_training_is_bit_identical_with_and_without_probing(make_task, lora):
     def fresh():
-        model, processor = tiny.build("llava")
+        model, processor = miniature("llava")
         model.model.vision_tower.requires_grad_(False)
         if lora:
             from peft import LoraConfig, get_peft_model

@@ -13,7 +13,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from fusionscope.tasks import HeldOutTask, Question, uniform_weights
-from fusionscope.lvlm import LVLM, FeatureCache, tiny
+from fusionscope.lvlm import LVLM, FeatureCache, miniature
 from fusionscope.probe import Execution, posteriors
 import numpy as np
 from PIL import Image
@@ -26,7 +26,7 @@ task = HeldOutTask(
     pairs=torch.zeros(1, 2, dtype=torch.long), pair_answers=torch.zeros(1, dtype=torch.long), crossable=True,
     pair_weights={"uniform": uniform_weights(3, 2)},
 )
-model, processor = tiny.build("llava")
+model, processor = miniature("llava")
 lvlm = LVLM.wrap(model, processor)
 alone = posteriors(lvlm, task).conditionals
 mesh = init_device_mesh("cpu", (2,))

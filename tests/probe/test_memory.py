@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.probe import Execution, posteriors
 from fusionscope.probe.engine.memory import HEAD_ELEMENTS, row_bytes
 
@@ -46,7 +46,7 @@ class Alive(TorchDispatchMode):
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl"])
 @pytest.mark.parametrize("rows", [1, 6])
 def test_the_peak_stays_under_the_formula(make_task, name, rows):
-    lvlm = LVLM.wrap(*tiny.build(name))
+    lvlm = LVLM.wrap(*miniature(name))
     task = make_task(n_images=6, n_questions=4)
     posteriors(lvlm, task)
     with Alive(lvlm.model) as alive:
@@ -54,7 +54,9 @@ def test_the_peak_stays_under_the_formula(make_task, name, rows):
     longest = max(len(lvlm.prompt(q.text, q.candidates).ids) for q in task.questions) + 16
     vocabulary = lvlm.adapter.text_config.vocab_size
     head = min(HEAD_ELEMENTS, max(rows, len(task.questions)) * vocabulary) * 12
-    images = sum(value.numel() * value.element_size() for one in lvlm.look(task.images) for value in one.values())
+    images = sum(
+        value.numel() * value.element_size() for one in lvlm.encode_images(task.images) for value in one.values()
+    )
     seeing = 32 * 40 * 40 * 3 * 8 * 4
     bound = max(rows, 1) * row_bytes(lvlm, longest, longest, lvlm.n_layers + 1) + head + 2 * images + seeing
     assert 0 < alive.peak < bound
@@ -68,7 +70,7 @@ def test_the_bound_grows_with_what_it_counts(llava):
 
 
 def test_nothing_is_kept_afterwards(make_task):
-    lvlm, task = LVLM.wrap(*tiny.build("llava")), make_task()
+    lvlm, task = LVLM.wrap(*miniature("llava")), make_task()
     posteriors(lvlm, task)
     with Alive(lvlm.model) as alive:
         found = posteriors(lvlm, task)
@@ -79,17 +81,17 @@ def test_nothing_is_kept_afterwards(make_task):
     assert alive.now < 0.01 * weights
 
 
-def test_images_too_are_looked_at_in_smaller_batches_when_memory_runs_out(make_task, monkeypatch):
-    lvlm, task, sizes = LVLM.wrap(*tiny.build("llava")), make_task(n_images=9), []
+def test_images_too_are_encoded_in_smaller_batches_when_memory_runs_out(make_task, monkeypatch):
+    lvlm, task, sizes = LVLM.wrap(*miniature("llava")), make_task(n_images=9), []
     expected = posteriors(lvlm, task).conditionals
-    look = type(lvlm.adapter).look
+    encode_images = type(lvlm.adapter).encode_images
 
     def crowded(self, pixels):
         sizes.append(len(pixels))
         if sizes[-1] > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return look(self, pixels)
+        return encode_images(self, pixels)
 
-    monkeypatch.setattr(type(lvlm.adapter), "look", crowded)
+    monkeypatch.setattr(type(lvlm.adapter), "encode_images", crowded)
     torch.testing.assert_close(posteriors(lvlm, task).conditionals, expected, atol=1e-5, rtol=0)
     assert sizes == [9, 9, 8, 4, 4, 1]

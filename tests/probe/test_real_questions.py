@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.probe import ProbeSpec, probe
 from fusionscope.tasks import load_task
 
@@ -20,7 +20,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module", params=["llava", "qwen2_5_vl"])
 def lvlm(request):
-    return LVLM.wrap(*tiny.build(request.param))
+    return LVLM.wrap(*miniature(request.param))
 
 
 def first_lines(folder, file, n):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fusionscope.errors import InputError
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.pid import GaussianPID
 from fusionscope.probe.experimental.representation import representation_pid
 
@@ -36,4 +36,4 @@ def test_it_is_the_gaussian_pid_of_pooled_states(llava, make_task):
 
 def test_cross_attention_has_no_image_states(make_task):
     with pytest.raises(InputError, match="cross-attention"):
-        representation_pid(LVLM.wrap(*tiny.build("mllama")), make_task())
+        representation_pid(LVLM.wrap(*miniature("mllama")), make_task())

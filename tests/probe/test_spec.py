@@ -61,13 +61,13 @@ def test_options_belong_to_a_design_that_is_named():
 
 @pytest.mark.parametrize(("estimator", "design"), [("exakt", "crossed"), ("faithful", "crossed"), ("exakt", "learned")])
 def test_an_estimator_is_checked_before_any_pass(llava, make_task, monkeypatch, estimator, design):
-    monkeypatch.setattr(LVLM, "look", lambda *_: pytest.fail("a pass was run"))
+    monkeypatch.setattr(LVLM, "encode_images", lambda *_: pytest.fail("a pass was run"))
     with pytest.raises((UnknownNameError, ConfigError), match=f"estimator '{estimator}'"):
         probe(llava, make_task(), ProbeSpec(estimator=estimator, design=design))
 
 
 def test_a_law_that_a_task_does_not_have_is_refused(llava, make_task, monkeypatch):
-    monkeypatch.setattr(LVLM, "look", lambda *_: pytest.fail("a pass was run"))
+    monkeypatch.setattr(LVLM, "encode_images", lambda *_: pytest.fail("a pass was run"))
     with pytest.raises(UnknownNameError, match=r"law 'benchmark'[\s\S]*uniform"):
         probe(llava, make_task(), ProbeSpec(laws="benchmark"))
     with pytest.raises(UnknownNameError, match=r"law 'uniform'[\s\S]*natural"):

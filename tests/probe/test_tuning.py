@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from fusionscope.errors import InputError
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.probe import ProbeSpec, posteriors
 from fusionscope.probe.tuning import load_lens, save_lens, train_tuned_lens
 
 
 def test_training_brings_early_layers_nearer_to_the_answer(make_task, tmp_path):
-    lvlm = LVLM.wrap(*tiny.build("llava"))
+    lvlm = LVLM.wrap(*miniature("llava"))
     task, state = make_task(n_images=4), torch.get_rng_state()
     before = {name: value.clone() for name, value in lvlm.model.state_dict().items()}
     lens, losses = train_tuned_lens(lvlm, task, steps=60, learning_rate=1e-2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionscope.errors import BadImageError, DataError, InputError
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM, miniature
 from fusionscope.probe import ProbeSpec, posteriors, probe
 
 
@@ -40,7 +40,7 @@ def test_damaged_pictures_are_named_counted_and_capped(llava, make_task):
 
 
 def test_half_precision_stays_close(make_task):
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     task = make_task()
     exact = posteriors(LVLM.wrap(model, processor), task, ProbeSpec(layers="last")).conditionals
     half = posteriors(LVLM.wrap(model.to(torch.bfloat16), processor), task, ProbeSpec(layers="last"))
@@ -50,7 +50,7 @@ def test_half_precision_stays_close(make_task):
 
 
 def test_device_map_passes_through(make_task, tmp_path):
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     task = make_task()
@@ -65,7 +65,7 @@ def test_device_map_passes_through(make_task, tmp_path):
 
 
 def test_image_tokens_are_counted_from_the_features(make_task):
-    model, processor = tiny.build("llava")
+    model, processor = miniature("llava")
     model.config.vision_feature_select_strategy = "full"
     found = posteriors(LVLM.wrap(model, processor), make_task(n_images=2), ProbeSpec(layers="last"))
     assert found.conditionals.shape == (1, 2, 3, 2), "tokens are counted from the features, not from the processor"

@@ -7,6 +7,7 @@ import torch
 from fusionscope.data import Collator
 from fusionscope.data.conversation import parse
 from fusionscope.errors import InputError
+from fusionscope.lvlm import family_of
 from fusionscope.sandbox import language
 from fusionscope.sandbox.data import Captions, Instructions, blind_caption_loss, captions, instructions, load_image
 from fusionscope.sandbox.model import build_processor
@@ -66,7 +67,7 @@ def test_no_seed_takes_the_global_one_without_drawing_from_it():
 def test_the_collator_supervises_the_answer_alone():
     dataset = Instructions(16, seed=0)
     processor = build_processor()
-    batch = Collator(processor, "chat")([dataset[i] for i in range(16)])
+    batch = Collator(processor, "chat", family=family_of("llava"))([dataset[i] for i in range(16)])
     for i, labels in enumerate(batch["labels"]):
         said = processor.tokenizer.decode(labels[labels >= 0])
         assert said == dataset.rows[i]["conversations"][1]["value"] + " </s>"

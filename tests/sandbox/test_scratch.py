@@ -34,7 +34,7 @@ def test_it_builds_the_same_model_from_the_same_seed_and_trains_every_part():
         stage.configure_model()
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    batch = Collator(one.lvlm.processor)([EasyVqaCaptions("train")[i] for i in range(4)])
+    batch = Collator(one.lvlm.processor, family=one.lvlm.family)([EasyVqaCaptions("train")[i] for i in range(4)])
     assert int((batch["input_ids"] == one.network.config.image_token_id).sum()) == 4 * 37
     assert one.lvlm.processor.tokenizer.unk_token_id not in batch["input_ids"]
     one.training_step(batch, 0).backward()

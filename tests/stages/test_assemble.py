@@ -16,13 +16,14 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from fusionscope.data import Collator
-from fusionscope.lvlm import LVLM, tiny
+from fusionscope.lvlm import LVLM
+from fusionscope.lvlm.miniatures import tokenizer
 
 TOOL = Path(__file__).parents[2] / "tools" / "assemble_llava.py"
 
 
 def test_parts_become_a_llava_that_can_be_trained(tmp_path, toy):
-    words = tiny.tokenizer(["<s>", "</s>"], bos="<s>")
+    words = tokenizer(["<s>", "</s>"], bos="<s>")
     words.eos_token = "</s>"
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(words), **shape)).save_pretrained(tmp_path / "language")
@@ -42,6 +43,6 @@ def test_parts_become_a_llava_that_can_be_trained(tmp_path, toy):
     again = AutoModelForImageTextToText.from_pretrained(tmp_path / "llava").state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
     for template in ("plain", "v1", "chat"):
-        batch = Collator(lvlm.processor, template)([toy()[0]])
+        batch = Collator(lvlm.processor, template, family=lvlm.family)([toy()[0]])
         assert int((batch["input_ids"] == model.config.image_token_index).sum()) == 16
         assert model(**batch).loss.isfinite()

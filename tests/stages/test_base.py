@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from fusionscope.errors import ConfigError, UnknownNameError
+from fusionscope.lvlm import PartTable, parameters_by_part
 from fusionscope.parallel import total
 from fusionscope.stages import (
     AlignmentPretraining,
@@ -17,7 +18,6 @@ from fusionscope.stages import (
     PartConfig,
     VisualInstructionTuning,
 )
-from fusionscope.stages.parts import part_of, part_table
 
 FULL = PartConfig(tune="full", lr=1e-2)
 
@@ -143,10 +143,10 @@ def test_unknown_settings_are_refused(tiny):
 
 
 def test_a_model_of_unknown_type_is_refused():
-    with pytest.raises(UnknownNameError, match="no part names for models of type 'Linear'"):
-        part_table(torch.nn.Linear(1, 1))
+    with pytest.raises(UnknownNameError, match=r"Linear has no config\.model_type"):
+        parameters_by_part(torch.nn.Linear(1, 1))
     with pytest.raises(UnknownNameError, match="belongs to no part"):
-        part_of("model.novelty.weight", {"vision_tower": (), "projector": (), "language_model": ("lm_head",)})
+        PartTable(vision_tower=(), projector=(), language_model=("lm_head",)).part_of("model.novelty.weight")
 
 
 def test_steps_are_optimizer_steps_and_speed_is_logged(tiny, fit):
@@ -185,7 +185,9 @@ def test_gradient_checkpointing_gives_the_same_gradient_through_a_frozen_languag
         layer = stage.network.model.language_model.layers[0]
         assert layer.training == checkpointing
         assert not layer.mlp.training
-        stage.training_step(Collator(stage.lvlm.processor)([toy()[0], toy()[1]]), 0).backward()
+        stage.training_step(
+            Collator(stage.lvlm.processor, family=stage.lvlm.family)([toy()[0], toy()[1]]), 0
+        ).backward()
         gradients.append(stage.network.model.multi_modal_projector.linear_1.weight.grad)
     torch.testing.assert_close(*gradients)
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from fusionscope.callbacks import PIDCallback, Schedule
 from fusionscope.data import Collator
 from fusionscope.errors import DataError
+from fusionscope.lvlm import family_of
 from fusionscope.records import RecordFile
 from fusionscope.sandbox.model import write
 from fusionscope.stages import AlignmentPretraining, LoraSettings, PartConfig, VisualInstructionTuning
@@ -129,7 +130,7 @@ def test_export_merges_and_plain_transformers_reloads_it(kind, tiny, fit, toy, t
     processor = AutoProcessor.from_pretrained(tmp_path / "exported")
     original = AutoModelForImageTextToText.from_pretrained(tiny)
     assert set(model.state_dict()) == set(original.state_dict())
-    batch = Collator(processor)([toy()[i] for i in range(4)])
+    batch = Collator(processor, family=family_of("llava"))([toy()[i] for i in range(4)])
     stage.network.eval()
     with torch.no_grad():
         torch.testing.assert_close(model(**batch).logits, stage.network(**batch).logits, atol=1e-5, rtol=0)

@@ -1,10 +1,13 @@
 """A run with packing is the run without, faster: the same weights, counts and places to resume from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from fusionscope.errors import ConfigError
+from fusionscope.lvlm import CannotPack
 from fusionscope.stages import PartConfig, VisualInstructionTuning
 
 FULL = PartConfig(tune="full", lr=0.05)
@@ -74,6 +77,7 @@ def test_recomputed_layers_keep_samples_apart(tiny, fit):
 def test_a_model_that_cannot_is_refused_before_training(tiny, fit):
     module = stage(tiny)
     module.configure_model()
-    module.lvlm.adapter.packing = "its tokens are all one sample"
+    family = module.lvlm.adapter.family
+    module.lvlm.adapter.family = replace(family, packing=CannotPack(reason="its tokens are all one sample"))
     with pytest.raises(ConfigError, match="type 'llava'\nWhy: its tokens are all one sample"):
         fit(module, packing=True)

@@ -15,8 +15,7 @@ from fusionscope.callbacks import PIDCallback, ScheduledCheckpoint
 from fusionscope.cli.fit import FusionscopeCLI
 from fusionscope.cli.recipes import known_recipes
 from fusionscope.data import Collator
-from fusionscope.lvlm import LVLM, tiny
-from fusionscope.lvlm.packing import packed_rows
+from fusionscope.lvlm import LVLM, family_of, miniature, packed_rows
 from fusionscope.stages import base
 
 CONFIGS = Path(__file__).parent / "fixtures" / "configs"
@@ -70,7 +69,7 @@ def meta(recipe: str) -> LVLM:
     kind = settings.pop("model_type")
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(kind, **settings))
-    return LVLM.wrap(model, tiny.build(kind)[1])
+    return LVLM.wrap(model, miniature(kind)[1])
 
 
 def parsed(name: str, *arguments: str) -> FusionscopeCLI:
@@ -125,9 +124,9 @@ def test_llavas_hyper_parameters_are_the_published_ones(name, data_folder):
     )
     if lora:
         assert (stage.lora.rank, stage.lora.alpha, stage.lora.dropout) == (128, 256, 0.05)
-    processor = tiny.build("llava")[1]
+    processor = miniature("llava")[1]
     processor.tokenizer.eos_token = "</s>"
-    collate = Collator(processor, data.template, data.max_length, data.pad_to_square)
+    collate = Collator(processor, data.template, data.max_length, data.pad_to_square, family=family_of("llava"))
     labels = collate([shown(data_folder)])["labels"][0]
     learnt = labels[labels != -100]
     assert processor.tokenizer.decode(learnt).strip() == ("Red." if align else "Red.</s>")

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from fusionscope.data.conversation import Conversation, Turn, parse
-from fusionscope.data.encode import encoder_for
-from fusionscope.data.templates import Encoded, Rendered, TemplateName, image_token, render
+from fusionscope.data.templates import TemplateName, render
 from fusionscope.errors import ConfigError, DataError, FusionscopeError, MissingDependencyError
+from fusionscope.lvlm import Encoded, Family, Rendered
 from fusionscope.tasks import open_image
 
 IGNORE = -100
@@ -18,22 +18,24 @@ IGNORE = -100
 class Collator:
     """Turn LLaVA rows into model inputs and labels.
 
-    The processor expands image placeholders and tokenizes (`fusionscope.data.encode`); it also says which characters
-    each token covers, and that alone decides the labels. A token is supervised where it overlaps assistant text; what
-    it covers besides may only be white space (tokenizers glue a leading blank to a word), which every sample is checked
-    for. A trial sample is collated at once, so that what the processor lacks is told before training.
+    The family's encoder expands image placeholders and tokenizes; it also says which characters each token covers, and
+    that alone decides the labels. A token is supervised where it overlaps assistant text; what it covers besides may
+    only be white space (tokenizers glue a leading blank to a word), which every sample is checked for. A trial sample
+    is collated at once, so that what the processor lacks is reported before training.
 
     Args:
         processor: The model's processor, with a fast tokenizer.
         template: ``"plain"``, ``"v1"`` or ``"chat"`` (`fusionscope.data.templates.render`).
         max_length: Longer samples are cut at their end; image tokens are never cut.
-        always_look: Add a black picture with nothing to learn to a batch without any image. Ranks wait for each other
-            in vision tower and projector, which a batch of texts alone would leave out (LLaVA does the same). Always
-            on for InstructBLIP, whose forward takes no batch without a picture.
+        require_image: Add a black image without supervised tokens to a batch without any image. Ranks synchronise in
+            vision tower and projector, which a batch of texts alone would leave out (LLaVA does the same). Always on
+            for families whose forward takes no batch without an image, such as InstructBLIP.
         pad_to_square: Pad images to squares with the processor's mean colour, as LLaVA-1.5 does in stage 2.
+        family: The family of the model that the processor belongs to: ``lvlm.family``, or
+            `fusionscope.lvlm.family_of`.
 
     Raises:
-        ConfigError: The tokenizer is not a fast one, or processor and template do not make a sample with a picture.
+        ConfigError: The tokenizer is not a fast one, or processor and template do not make a sample with an image.
         MissingDependencyError: The model's own processor could not be loaded as a whole, or cannot run here.
     """
 
@@ -43,12 +45,18 @@ class Collator:
         template: TemplateName = "chat",
         max_length: int = 2048,
         pad_to_square: bool = False,
-        always_look: bool = False,
+        require_image: bool = False,
+        *,
+        family: Family,
     ) -> None:
         _check(processor)
-        self.processor, self.template, self.max_length = processor, template, max_length
-        self.encode = encoder_for(processor)
-        self.pad_to_square, self.always_look = pad_to_square, always_look or self.encode.needs_image
+        self.processor = processor
+        self.template = template
+        self.max_length = max_length
+        self.pad_to_square = pad_to_square
+        self.form = family.prompt
+        self.encode = family.encoder(processor, family)
+        self.require_image = require_image or self.encode.needs_image
         self._try()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -65,40 +73,44 @@ class Collator:
                 mentions an image that is not there, or images do not fit into ``max_length``.
         """
         conversations = [parse(row) for row in rows]
-        if self.always_look and not any(conversation.images for conversation in conversations):
+        if self.require_image and not any(conversation.images for conversation in conversations):
             conversations.append(self._blank())
         encoded = self._encoded(conversations)
-        batch = self._labelled(encoded, [one.id for one in conversations])
-        done = self._cut(batch, [one.id for one in conversations], [one.text for one in encoded.rendered])
-        done["labels"][len(rows) :] = IGNORE  # the black picture's row, if there is one
-        return done
+        names = [conversation.id for conversation in conversations]
+        batch = self._cut(self._labelled(encoded, names), names, [rendered.text for rendered in encoded.rendered])
+        batch["labels"][len(rows) :] = IGNORE  # the black image's row, if there is one
+        return batch
 
     def _encoded(self, conversations: Sequence[Conversation]) -> Encoded:
-        rendered = [render(one, self.template, self.processor) for one in conversations]
-        mark = image_token(self.processor)
-        for conversation, one in zip(conversations, rendered, strict=True):
-            if one.text.count(mark) != len(conversation.images):
+        rendered = [render(sample, self.template, self.processor, self.form) for sample in conversations]
+        mark = self.form.image_text
+        for conversation, sample in zip(conversations, rendered, strict=True):
+            marks = sample.text.count(mark)
+            if marks != len(conversation.images):
                 raise DataError(
-                    f"sample {conversation.id!r} has {len(conversation.images)} images and {one.text.count(mark)} "
-                    f"marks {mark!r}: {one.text[:400]!r}",
+                    f"sample {conversation.id!r} has {len(conversation.images)} images and {marks} "
+                    f"marks {mark!r}: {sample.text[:400]!r}",
                     "each mark becomes an image",
                     f"keep {mark!r} out of the sample's words, and use a chat template that writes it once per image",
                 )
-        images = [[self._image(image, f"of sample {one.id}") for image in one.images] for one in conversations]
+        images = [
+            [self._image(image, f"of sample {conversation.id}") for image in conversation.images]
+            for conversation in conversations
+        ]
         return self.encode(rendered, images)
 
     def _labelled(self, encoded: Encoded, ids: Sequence[str]) -> dict[str, Any]:
         batch = encoded.inputs
         labels = torch.full_like(batch["input_ids"], IGNORE)
         parts = zip(encoded.rendered, encoded.offsets, encoded.replaced, ids, strict=True)
-        for i, (one, offsets, replaced, name) in enumerate(parts):
-            mask = supervised(one, offsets, replaced, name)
+        for i, (rendered, offsets, replaced, name) in enumerate(parts):
+            mask = supervised(rendered, offsets, replaced, name)
             mask_T = torch.tensor(mask) & batch["attention_mask"][i].bool()
             labels[i][mask_T] = batch["input_ids"][i][mask_T]
         return {**batch, "labels": labels}
 
     def _try(self) -> None:
-        """Collate a sample with a picture.
+        """Collate a sample with an image.
 
         Raises:
             ConfigError: The processor fails.
@@ -115,16 +127,16 @@ class Collator:
             ) from error
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"{name} cannot prepare a sample with a picture",
+                f"{name} cannot prepare a sample with an image",
                 f"{type(error).__name__}: {error}",
                 "load the processor of the model's own checkpoint; with a template of another one, pass template=",
             ) from error
 
     def _blank(self) -> Conversation:
         crop = getattr(self.processor.image_processor, "crop_size", None) or {}
-        picture = Image.new("RGB", (int(crop.get("width", 336)), int(crop.get("height", 336))))
+        image = Image.new("RGB", (int(crop.get("width", 336)), int(crop.get("height", 336))))
         turns = (Turn(role="user", text="", images=1), Turn(role="assistant", text="."))
-        return Conversation(id="blank", turns=turns, images=(picture,))
+        return Conversation(id="blank", turns=turns, images=(image,))
 
     def _image(self, image: Any, name: str) -> Any:
         image = open_image(image, name)
@@ -133,7 +145,7 @@ class Collator:
     def _cut(self, batch: dict[str, Any], ids: list[str], texts: list[str]) -> dict[str, Any]:
         length = batch["input_ids"].shape[1]
         if length > self.max_length:
-            image_ids = torch.tensor(_image_ids(self.processor))
+            image_ids = torch.tensor(self._image_ids())
             if bool(torch.isin(batch["input_ids"][:, self.max_length :], image_ids).any()):
                 raise DataError(
                     f"a sample of {ids} has image tokens after position {self.max_length}",
@@ -149,19 +161,28 @@ class Collator:
         for name, text, labels in zip(ids, texts, batch["labels"], strict=True):
             if bool((labels == IGNORE).all()):
                 raise DataError(
-                    f"sample {name!r} has no token to learn from: {text[:400]!r}",
+                    f"sample {name!r} has no supervised token: {text[:400]!r}",
                     f"every label is ignored within max_length={self.max_length}; its loss would be a silent zero",
                     "check the template and the tokenizer, raise max_length, or drop the sample",
                 )
         return batch
 
+    def _image_ids(self) -> list[int]:
+        """Ids of the tokens that make up an image: the placeholder's, what it becomes, what the processor counts to it.
+
+        Gemma 3's placeholder is another token than those it becomes; Fuyu counts the ends of rows.
+        """
+        texts = (self.form.image_text, self.form.token)
+        ids = [self.processor.tokenizer.convert_tokens_to_ids(text) for text in texts]
+        return [int(token) for token in (*ids, *self.processor.image_token_ids) if token is not None]
+
 
 def _check(processor: Any) -> None:
-    """Raise unless the processor is whole and its tokenizer tells offsets."""
+    """Raise unless the processor is whole and its tokenizer returns offsets."""
     if not processor.tokenizer.is_fast:
         raise ConfigError(
             f"{type(processor.tokenizer).__name__} is not a fast tokenizer",
-            "labels are made from the characters that each token covers, which slow ones don't tell",
+            "labels are made from the characters that each token covers, which slow ones don't return",
             "load the processor with use_fast=True",
         )
     if not callable(processor):
@@ -173,13 +194,6 @@ def _check(processor: Any) -> None:
             "pip install what it names (a torchvision that matches torch; num2words for SmolVLM), or complete the "
             "directory with the files of the model's own checkpoint",
         )
-
-
-def _image_ids(processor: Any) -> list[int]:
-    """Ids of the tokens that make up an image; Gemma 3's differ from that of the placeholder."""
-    words = processor.tokenizer
-    found = [words.convert_tokens_to_ids(image_token(processor)), getattr(words, "image_token_id", None)]
-    return [int(one) for one in (*found, *getattr(processor, "image_token_ids", ())) if one is not None]
 
 
 def supervised(
@@ -208,23 +222,24 @@ def _inside(token: Sequence[int], span: tuple[int, ...], text: str, name: str) -
     if (text[token[0] : start] + text[end : token[1]]).strip():
         raise DataError(
             f"sample {name!r}: the token for {text[token[0] : token[1]]!r} is partly assistant text, partly not",
-            "it can neither be learnt nor left out",
+            "it can neither be supervised nor left out",
             "use a template that sets the assistant's text off with a blank, a newline or a special token",
         )
     return True
 
 
 def _shifted(position: int, replaced: Sequence[Mapping[str, Any]]) -> int:
-    grown = [one for one in replaced if one["span"][1] <= position]
-    lengths = [[one[key][1] - one[key][0] for key in ("span", "new_span")] for one in grown]
-    return position + sum(int(after - before) for before, after in lengths)
+    before = [expansion for expansion in replaced if expansion["span"][1] <= position]
+    lengths = [[expansion[key][1] - expansion[key][0] for key in ("span", "new_span")] for expansion in before]
+    return position + sum(int(new - old) for old, new in lengths)
 
 
 def _expanded(text: str, replaced: Sequence[Mapping[str, Any]]) -> str:
-    pieces, last = [], 0
-    for one in replaced:
-        pieces += [text[last : one["span"][0]], one["replacement"]]
-        last = one["span"][1]
+    pieces: list[str] = []
+    last = 0
+    for expansion in replaced:
+        pieces += [text[last : expansion["span"][0]], expansion["replacement"]]
+        last = expansion["span"][1]
     return "".join([*pieces, text[last:]])
 
 

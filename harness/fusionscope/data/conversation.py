@@ -84,7 +84,8 @@ def _turn(name: str, turn: Any) -> Turn:
             'a turn is {"from": "human" or "gpt", "value": text}',
             "correct its row",
         )
-    role, value = _ROLES[turn["from"]], turn["value"]
+    role = _ROLES[turn["from"]]
+    value = turn["value"]
     if role == "assistant" or IMAGE not in value:
         return Turn(role=role, text=value)  # blanks at the ends stay, as in LLaVA
     return Turn(role=role, text=value.replace(IMAGE, "").strip(), images=value.count(IMAGE))

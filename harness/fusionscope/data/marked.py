@@ -1,4 +1,4 @@
-"""Rows that count and rows that only stand in for others, so that every rank has something to do."""
+"""Rows that count and placeholders for others, so that every rank has something to do."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from fusionscope.data.collate import IGNORE, Collator
 from fusionscope.data.sampler import FILLER
 from fusionscope.errors import BadImageError, DataError
 
-_STAND_IN = {
-    "id": "stand-in",
+_PLACEHOLDER = {
+    "id": "placeholder",
     "conversations": [{"from": "human", "value": "<image>\n"}, {"from": "gpt", "value": "."}],
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """A row, and whether it counts or stands in for one that doesn't.
+    """A row, and whether it counts or is a placeholder for one that doesn't.
 
     Args:
         row: A LLaVA row.
         counts: Whether it has labels.
-        skipped: Why a row was skipped, where this one stands in for it: its picture is bad.
-        unfit: The same where the row itself cannot be learnt from.
+        skipped: Why a row was skipped whose placeholder this one is: its image is bad.
+        unfit: The same where the row itself has no supervised token, or cannot be encoded.
     """
 
     row: Mapping[str, Any]
@@ -34,26 +34,27 @@ class Marked:
     unfit: str = ""
 
 
-def stand_in(skipped: str = "", unfit: str = "") -> Marked:
-    """A black picture in the place of another row.
+def placeholder(skipped: str = "", unfit: str = "") -> Marked:
+    """A black image in the place of another row.
 
     Args:
-        skipped: Why a row with a bad picture was skipped.
-        unfit: Why a row was skipped that cannot be learnt from.
+        skipped: Why a row with a bad image was skipped.
+        unfit: Why a row was skipped that the collator refuses.
     """
-    return Marked(row={**_STAND_IN, "image": Image.new("RGB", (32, 32))}, counts=False, skipped=skipped, unfit=unfit)
+    return Marked(row={**_PLACEHOLDER, "image": Image.new("RGB", (32, 32))}, counts=False, skipped=skipped, unfit=unfit)
 
 
 class Filled(Dataset[Marked]):
-    """Rows, with others in place of those that another rank has or whose picture is bad.
+    """Rows, with others in place of those that another rank has or whose image is bad.
 
     Args:
         rows: The dataset.
-        skip_bad: Skip rows with bad pictures in place of failing.
+        skip_bad: Skip rows with bad images in place of failing.
     """
 
     def __init__(self, rows: Any, skip_bad: bool) -> None:
-        self.rows, self.skip_bad = rows, skip_bad
+        self.rows = rows
+        self.skip_bad = skip_bad
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,18 +70,18 @@ class Filled(Dataset[Marked]):
             return Marked(row=self._any(), counts=False, skipped=error.what)
 
     def _any(self) -> Any:
-        """The first row whose picture is good."""
+        """The first row whose image is good."""
         for index in range(len(self.rows)):
             try:
                 return self.rows[index]
             except BadImageError:
                 if not self.skip_bad:
                     raise
-        raise DataError("no row has a good picture", "a batch needs one", "check image_folder")
+        raise DataError("no row has a good image", "a batch needs one", "check image_folder")
 
 
 class Filling:
-    """Collate marked rows; those that only stand in have no labels.
+    """Collate marked rows; placeholders have no labels.
 
     Args:
         collate: Collates rows.
@@ -88,7 +89,8 @@ class Filling:
     """
 
     def __init__(self, collate: Collator, skip_unfit: bool = False) -> None:
-        self.collate, self.skip_unfit = collate, skip_unfit
+        self.collate = collate
+        self.skip_unfit = skip_unfit
 
     def __call__(self, marked: Sequence[Marked]) -> dict[str, Any]:
         """Collate; see `filled`."""
@@ -98,25 +100,28 @@ class Filling:
         """The rows that are in the batch, and the batch; ``skipped`` and ``unfit`` say which were left out and why.
 
         Raises:
-            DataError: A row cannot be learnt from, and none may be skipped.
+            DataError: The collator refuses a row, and none may be skipped.
         """
         try:
-            batch: dict[str, Any] = self.collate([one.row for one in marked])
+            batch: dict[str, Any] = self.collate([sample.row for sample in marked])
         except DataError:
             if not self.skip_unfit:
                 raise
-            marked = [self._fit(one) for one in marked]
-            batch = self.collate([one.row for one in marked])
-        for i, one in enumerate(marked):
-            if not one.counts:
+            marked = [self._fit(sample) for sample in marked]
+            batch = self.collate([sample.row for sample in marked])
+        for i, sample in enumerate(marked):
+            if not sample.counts:
                 batch["labels"][i] = IGNORE
-        reasons = {name: [getattr(one, name) for one in marked if getattr(one, name)] for name in ("skipped", "unfit")}
-        return marked, {**batch, **{name: found for name, found in reasons.items() if found}}
+        reasons = {
+            "skipped": [sample.skipped for sample in marked if sample.skipped],
+            "unfit": [sample.unfit for sample in marked if sample.unfit],
+        }
+        return marked, {**batch, **{name: texts for name, texts in reasons.items() if texts}}
 
-    def _fit(self, one: Marked) -> Marked:
-        """The row, or another in its place where the collator refuses it alone."""
+    def _fit(self, sample: Marked) -> Marked:
+        """The row, or a placeholder where the collator refuses it alone."""
         try:
-            self.collate([one.row])
+            self.collate([sample.row])
         except DataError as error:
-            return stand_in(skipped=one.skipped, unfit=error.what if one.counts else "")
-        return one
+            return placeholder(skipped=sample.skipped, unfit=error.what if sample.counts else "")
+        return sample

@@ -15,8 +15,7 @@ from fusionscope.data.sampler import ResumableBatchSampler
 from fusionscope.data.stream import LlavaStream, StreamedBatches
 from fusionscope.data.templates import TemplateName
 from fusionscope.errors import ConfigError, DataError
-from fusionscope.lvlm import LVLM
-from fusionscope.lvlm.packing import packed_rows
+from fusionscope.lvlm import LVLM, Family, family_of_checkpoint, load_processor, packed_rows
 
 
 class LlavaDataModule(L.LightningDataModule):
@@ -69,15 +68,22 @@ class LlavaDataModule(L.LightningDataModule):
         model: str | None = None,
     ) -> None:
         super().__init__()
-        self.train, self.validation = train, validation
-        self.template, self.max_length, self.pad_to_square = template, max_length, pad_to_square
-        self.batch_size, self.validation_batch_size = batch_size, validation_batch_size or batch_size
-        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.train = train
+        self.validation = validation
+        self.template = template
+        self.batch_size = batch_size
+        self.validation_batch_size = validation_batch_size or batch_size
+        self.max_length = max_length
         self.packing = packing
+        self.pad_to_square = pad_to_square
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
         self.group_by_length = group_by_length
         self.max_bad_images = max_bad_images
         self.max_bad_samples = max_bad_samples
-        self.num_workers, self.model = num_workers, model
+        self.num_workers = num_workers
+        self.model = model
         self.skipped: list[str] = []
         self.unfit: list[str] = []
         self._training: CountingLoader | None = None
@@ -88,7 +94,8 @@ class LlavaDataModule(L.LightningDataModule):
         loader = self._loader(self.train, self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last)
         if self._resume:
             loader.load_state_dict(self._resume)
-        self._training, self._resume = loader, {}
+        self._training = loader
+        self._resume = {}
         return loader
 
     def state_dict(self) -> dict[str, int]:
@@ -115,7 +122,7 @@ class LlavaDataModule(L.LightningDataModule):
     def _loader(self, dataset: Any, batch_size: int, *, shuffle: bool, drop_last: bool) -> CountingLoader:
         rank = self.trainer.global_rank if self.trainer is not None else 0
         ranks = self.trainer.world_size if self.trainer is not None else 1
-        collate = self._collate(always_look=ranks > 1 or self._words_learn_nothing())
+        collate = self._collate(require_image=ranks > 1 or self._language_model_is_frozen())
         if isinstance(dataset, LlavaStream):
             if shuffle and self.group_by_length:
                 raise ConfigError(
@@ -151,11 +158,16 @@ class LlavaDataModule(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def _collate(self, always_look: bool) -> Filling | Packing:
-        collate = Filling(
-            Collator(self.processor(), self.template, self.max_length, self.pad_to_square, always_look=always_look),
-            skip_unfit=self.max_bad_samples > 0,
+    def _collate(self, require_image: bool) -> Filling | Packing:
+        collator = Collator(
+            self.processor(),
+            self.template,
+            self.max_length,
+            self.pad_to_square,
+            require_image=require_image,
+            family=self._family(),
         )
+        collate = Filling(collator, skip_unfit=self.max_bad_samples > 0)
         if not self.packing:
             return collate
         lvlm = self._lvlm()
@@ -173,14 +185,9 @@ class LlavaDataModule(L.LightningDataModule):
         Raises:
             DataError: More bad images than `max_bad_images`, or samples than `max_bad_samples`, on this process.
         """
-        _tell(batch.pop("skipped", ()), self.skipped, "bad images", "max_bad_images", self.max_bad_images)
-        _tell(
-            batch.pop("unfit", ()),
-            self.unfit,
-            "samples without supervised tokens",
-            "max_bad_samples",
-            self.max_bad_samples,
-        )
+        skipped, unfit = batch.pop("skipped", ()), batch.pop("unfit", ())
+        _report(skipped, self.skipped, "bad images", "max_bad_images", self.max_bad_images)
+        _report(unfit, self.unfit, "samples without supervised tokens", "max_bad_samples", self.max_bad_samples)
         lvlm = self._lvlm()
         if self.packing and lvlm is not None:
             batch["position_ids"] = lvlm.adapter.packed_positions(batch)
@@ -193,23 +200,38 @@ class LlavaDataModule(L.LightningDataModule):
             ConfigError: There is neither.
         """
         if self.model is not None:
-            from fusionscope.lvlm.processor import load_processor
-
             return load_processor(self.model)
         lvlm = self._lvlm()
         if lvlm is None:
-            raise ConfigError(
-                "the data module has no processor",
-                "it takes the one of the stage that it trains (lightning_module.lvlm.processor)",
-                "set data.model to a Hugging Face directory or hub name",
-            )
+            raise self._no_model()
         return lvlm.processor
+
+    def _family(self) -> Family:
+        """The family of the stage's model, or of `model`.
+
+        Raises:
+            ConfigError: There is neither.
+        """
+        lvlm = self._lvlm()
+        if lvlm is not None:
+            return lvlm.family
+        if self.model is None:
+            raise self._no_model()
+        return family_of_checkpoint(self.model)
+
+    @staticmethod
+    def _no_model() -> ConfigError:
+        return ConfigError(
+            "the data module has no processor",
+            "it takes the one of the stage that it trains (lightning_module.lvlm.processor)",
+            "set data.model to a Hugging Face directory or hub name",
+        )
 
     def _lvlm(self) -> LVLM | None:
         """The stage's model, where there is a stage."""
         return getattr(getattr(self.trainer, "lightning_module", None), "lvlm", None)
 
-    def _words_learn_nothing(self) -> bool:
+    def _language_model_is_frozen(self) -> bool:
         """Whether the stage freezes the language model: a batch of texts alone has no gradient then."""
         lvlm = self._lvlm()
         return lvlm is not None and not any(
@@ -217,7 +239,7 @@ class LlavaDataModule(L.LightningDataModule):
         )
 
 
-def _tell(messages: Sequence[str], known: list[str], what: str, setting: str, allowed: int) -> None:
+def _report(messages: Sequence[str], known: list[str], what: str, setting: str, allowed: int) -> None:
     """Warn of each sample once, in whatever epoch and validation it comes again, and stop when there are too many."""
     for message in messages:
         if message not in known:

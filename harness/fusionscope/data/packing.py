@@ -15,7 +15,7 @@ from fusionscope.data.collate import IGNORE
 from fusionscope.data.conversation import parse
 from fusionscope.data.marked import Filling, Marked
 from fusionscope.errors import ConfigError
-from fusionscope.lvlm.packing import TOKENS, PackedRows
+from fusionscope.lvlm import PACKED_TOKENS, PackedRows
 
 
 class Packing:
@@ -32,13 +32,15 @@ class Packing:
     """
 
     def __init__(self, collate: Filling, rows: PackedRows, max_length: int) -> None:
-        self.collate, self.rows, self.max_length = collate, rows, max_length
+        self.collate = collate
+        self.rows = rows
+        self.max_length = max_length
 
     def __call__(self, marked: Sequence[Marked]) -> dict[str, Any]:
         """Collate and pack; see `pack`."""
         marked, batch = self.collate.filled(marked)
-        images = [len(parse(one.row).images) for one in marked]
-        images += [1] * (len(batch["input_ids"]) - len(images))  # the collator's black picture
+        images = [len(parse(sample.row).images) for sample in marked]
+        images += [1] * (len(batch["input_ids"]) - len(images))  # the collator's black image
         lengths = batch["attention_mask"].sum(1).tolist()
         layout = [list(range(len(lengths)))] if self.rows.one_row else partition(lengths, self.max_length)
         return pack(batch, layout, images, self.rows)
@@ -92,12 +94,13 @@ def pack(
     Returns:
         The model's inputs without an attention mask, whose absence makes transformers read ``position_ids`` int64
         [R, S], which begin again at 0 with every sample; ``labels`` without each sample's first token, as in a padded
-        batch nothing predicts it; images in the order of their tokens; and `TOKENS`.
+        batch nothing predicts it; images in the order of their tokens; and `PACKED_TOKENS`.
 
     Raises:
-        ConfigError: The processor makes an input that no sample can be told for.
+        ConfigError: The processor makes an input of which it is not known to which sample its entries belong.
     """
-    shape, lengths = batch["input_ids"].shape, batch["attention_mask"].sum(1).tolist()
+    shape = batch["input_ids"].shape
+    lengths = batch["attention_mask"].sum(1).tolist()
     order = [i for row in layout for i in row]
     counts = _entries(batch, images, how)
     batch = {**batch, "labels": batch["labels"].clone()}
@@ -115,14 +118,14 @@ def pack(
         else:
             raise ConfigError(
                 f"packing with the processor's output {name!r} of shape {tuple(value.shape)}",
-                "the model's adapter doesn't say to which sample its entries belong",
-                "name it in the adapter's ImageInputs, or set data.packing to false",
+                "the model's family doesn't say to which sample its entries belong",
+                "set data.packing to false; in a Family of your own, name it in its ImageInputs",
             )
     positions = _rows([torch.arange(n) for n in lengths], layout, -1)
     padding = positions < 0  # one more sample, so that no real one has it behind
     positions = torch.where(padding, padding.cumsum(1) - 1, positions)
     del packed["attention_mask"]
-    return {**packed, "position_ids": positions, TOKENS: torch.tensor(sum(lengths))}
+    return {**packed, "position_ids": positions, PACKED_TOKENS: torch.tensor(sum(lengths))}
 
 
 def _rows(samples: Sequence[Tensor], layout: Sequence[Sequence[int]], fill: int) -> Tensor:
@@ -131,13 +134,13 @@ def _rows(samples: Sequence[Tensor], layout: Sequence[Sequence[int]], fill: int)
 
 
 def _entries(batch: dict[str, Any], images: Sequence[int], how: PackedRows) -> dict[str, list[int]]:
-    """How many entries of each image tensor belong to each sample; those that cannot be shared out are left out."""
+    """How many entries of each image tensor belong to each sample; tensors that do not divide evenly are left out."""
     tokens = (batch["input_ids"] == how.image_token_id).sum(1).tolist()
-    ones = [1] * len(tokens)
-    shares = ((how.inputs.per_image, images), (how.inputs.per_sample, ones), (how.inputs.per_token, tokens))
+    samples = [1] * len(tokens)
+    units = ((how.inputs.per_image, images), (how.inputs.per_sample, samples), (how.inputs.per_token, tokens))
     counts = {
-        name: [share * len(batch[name]) // max(sum(every), 1) for share in every]
-        for names, every in shares
+        name: [units_of_sample * len(batch[name]) // max(sum(per_sample), 1) for units_of_sample in per_sample]
+        for names, per_sample in units
         for name in names
         if name in batch
     }

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fusionscope.data.llava import folder_of, opened
-from fusionscope.data.marked import Marked, stand_in
+from fusionscope.data.marked import Marked, placeholder
 from fusionscope.data.rows import rows_of
 from fusionscope.errors import BadImageError, DataError
 from fusionscope.tasks.sources import HUB, hub_name
@@ -150,7 +150,7 @@ class StreamedBatches(IterableDataset[list[Marked]]):
                     "correct n",
                 )
             if number >= self.start and (number - self.start) % workers == mine:
-                yield [self._marked(*one) for one in batch[self.rank :: self.ranks]] or [stand_in()]
+                yield [self._marked(*one) for one in batch[self.rank :: self.ranks]] or [placeholder()]
 
     def _marked(self, number: int, row: Mapping[str, Any]) -> Marked:
         try:
@@ -158,4 +158,4 @@ class StreamedBatches(IterableDataset[list[Marked]]):
         except BadImageError as error:
             if not self.skip_bad:
                 raise
-            return stand_in(skipped=error.what)
+            return placeholder(skipped=error.what)

@@ -1,15 +1,14 @@
-"""Conversation templates: from turns to one string and the spans of it that the model shall learn to say."""
+"""Conversation templates: from turns to one string and the spans of it that are supervised."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Literal, cast, get_args
 
-from torch import Tensor
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from fusionscope.data.conversation import Conversation, Turn
 from fusionscope.errors import ConfigError, DataError
+from fusionscope.lvlm import PromptForm, Rendered
 
 TemplateName = Literal["plain", "v1", "chat"]
 
@@ -20,54 +19,16 @@ V1_SYSTEM = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rendered:
-    """A conversation as one string.
-
-    Args:
-        text: The string, one image token of the processor per image.
-        spans: (start, end) of what the assistant says, end signs included.
-    """
-
-    text: str
-    spans: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """Conversations as a batch, and where the text of each token is found.
-
-    Args:
-        inputs: The model's inputs, padded on the right.
-        rendered: The conversations that ``replaced`` and ``offsets`` speak of.
-        offsets: (start, end) in the expanded string, per token of each row; (0, 0) for tokens that cover no text.
-        replaced: The expansions of each row's string: ``span`` before, ``new_span`` after, ``replacement``.
-    """
-
-    inputs: dict[str, Tensor]
-    rendered: Sequence[Rendered]
-    offsets: Sequence[Sequence[Sequence[int]]]
-    replaced: Sequence[Sequence[Mapping[str, Any]]]
-
-
-# What stands after a question and before its answer, where a family has no chat template: the prompt's form is that of
-# its checkpoints (`fusionscope.lvlm`), and an answer ends with the end token.
-_NATIVE = {
-    "PaliGemmaProcessor": ("\n", ""),
-    "InstructBlipProcessor": ("", " "),
-    "FuyuProcessor": ("\n<0x04>", " "),
-}
-
-
-def render(conversation: Conversation, template: TemplateName, processor: Any) -> Rendered:
+def render(conversation: Conversation, template: TemplateName, processor: Any, form: PromptForm) -> Rendered:
     """Write a conversation out.
 
     Args:
         conversation: The conversation.
         template: ``"plain"``: images, caption, newline; the user's words are dropped (LLaVA's stage 1). ``"v1"``:
-            Vicuna's dialogue (LLaVA-1.5's stage 2). ``"chat"``: the model's own chat template; for PaliGemma,
-            InstructBLIP and Fuyu, which have none, the form of the prompts that they were trained on.
+            Vicuna's dialogue (LLaVA-1.5's stage 2). ``"chat"``: the model's own chat template; for families whose
+            checkpoints have none, the form of the prompts that they were trained on.
         processor: The model's processor.
+        form: How the model's family writes its prompts.
 
     Raises:
         ConfigError: An unknown template, or no chat template where one is needed.
@@ -77,33 +38,30 @@ def render(conversation: Conversation, template: TemplateName, processor: Any) -
         raise ConfigError(
             f"template={template!r}", f"it is one of {', '.join(get_args(TemplateName))}", "use one of these"
         )
-    return _TEMPLATES[template](conversation, processor)
+    return _TEMPLATES[template](conversation, processor, form)
 
 
-def image_token(processor: Any) -> str:
-    """The string that stands for one image in the processor's input."""
-    token = getattr(processor, "image_token", None) or getattr(processor.tokenizer, "image_token", None) or "<image>"
-    return str(token)
-
-
-def _plain(conversation: Conversation, processor: Any) -> Rendered:
+def _plain(conversation: Conversation, processor: Any, form: PromptForm) -> Rendered:
     if len(conversation.turns) != 2 or not conversation.images:
         raise DataError(
             f"sample {conversation.id!r} has {len(conversation.turns)} turns and {len(conversation.images)} images",
             "the template 'plain' is for captions: one image, one answer",
             "use the template 'v1' or 'chat'",
         )
-    head = image_token(processor) * len(conversation.images)
+    head = form.image_text * len(conversation.images)
     text = head + conversation.turns[1].text + "\n"
     return Rendered(text=text, spans=((len(head), len(text)),))
 
 
-def _v1(conversation: Conversation, processor: Any) -> Rendered:
-    text, spans = V1_SYSTEM + " ", []
-    end = _end(processor, "v1")
+def _v1(conversation: Conversation, processor: Any, form: PromptForm) -> Rendered:
+    end: str | None = processor.tokenizer.eos_token
+    if end is None:
+        raise _no_end("v1", "set it, or use the template 'chat'")
+    text = V1_SYSTEM + " "
+    spans = []
     for turn in conversation.turns:
         if turn.role == "user":
-            shown = (image_token(processor) + "\n") * turn.images + turn.text
+            shown = (form.image_text + "\n") * turn.images + turn.text
             text += f"USER: {shown.strip() if turn.images else shown} "
         else:
             start = len(text) + len("ASSISTANT: ")
@@ -112,43 +70,35 @@ def _v1(conversation: Conversation, processor: Any) -> Rendered:
     return Rendered(text=text, spans=tuple(spans))
 
 
-def _end(processor: Any, template: TemplateName) -> str:
-    end: str | None = processor.tokenizer.eos_token
-    if end is None:
-        raise ConfigError(
-            f"template={template!r}",
-            "the tokenizer has no eos_token, which ends each answer",
-            "set it" if template == "chat" else "set it, or use the template 'chat'",
-        )
-    return end
+def _no_end(template: TemplateName, fix: str) -> ConfigError:
+    return ConfigError(f"template={template!r}", "the tokenizer has no eos_token, which ends each answer", fix)
 
 
-def _native(conversation: Conversation, processor: Any, after_question: str, before_answer: str) -> Rendered:
-    text, spans, end = "", [], _end(processor, "chat")
-    for turn in conversation.turns:
-        if turn.role == "user":
-            text += image_token(processor) * turn.images + turn.text + after_question
-        else:
-            start = len(text) + len(before_answer)
-            text += before_answer + turn.text + end
-            spans.append((start, len(text)))
-    return Rendered(text=text, spans=tuple(spans))
-
-
-def _chat(conversation: Conversation, processor: Any) -> Rendered:
-    template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
-    native = next((_NATIVE[kind.__name__] for kind in type(processor).__mro__ if kind.__name__ in _NATIVE), None)
-    if not template and native is not None:
-        return _native(conversation, processor, *native)
-    if not template:
-        raise ConfigError(
-            "template='chat'", f"{type(processor).__name__} has no chat template", "use the template 'v1' or 'plain'"
-        )
+def _chat(conversation: Conversation, processor: Any, form: PromptForm) -> Rendered:
+    template = _chat_template(processor, form)
     messages = [_message(turn) for turn in conversation.turns]
     tokens = dict(processor.tokenizer.special_tokens_map)
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
     rendered = _by_marks if marked else _by_prefixes
     return _checked(conversation, rendered(messages, template, tokens))
+
+
+def _chat_template(processor: Any, form: PromptForm) -> str:
+    """The checkpoint's, or the form of the prompts that the family was trained on, where checkpoints have none.
+
+    Raises:
+        ConfigError: There is neither, or no end token for the family's form.
+    """
+    template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
+    if template:
+        return str(template)
+    if form.template is None:
+        raise ConfigError(
+            "template='chat'", f"{type(processor).__name__} has no chat template", "use the template 'v1' or 'plain'"
+        )
+    if processor.tokenizer.eos_token is None:
+        raise _no_end("chat", "set it")
+    return form.template
 
 
 def _message(turn: Turn) -> dict[str, Any]:
@@ -176,9 +126,11 @@ def _by_prefixes(messages: list[dict[str, Any]], template: str, tokens: dict[str
         texts, _ = _render([some], chat_template=template, add_generation_prompt=header, **tokens)
         return str(texts[0])
 
-    full, spans = write(messages), []
+    full = write(messages)
+    spans = []
     for i in range(1, len(messages), 2):
-        before, after = write(messages[:i], header=True), write(messages[: i + 1])
+        before = write(messages[:i], header=True)
+        after = write(messages[: i + 1])
         if not full.startswith(before):  # LLaVA-OneVision's template announces an answer otherwise than it writes it
             before = _common(after, write([*messages[:i], _other(messages[i])]))
         if not full.startswith(before) or not full.startswith(after.rstrip()):
@@ -197,15 +149,14 @@ def _other(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": [{"type": "text", "text": "1" if said.startswith("0") else "0"}]}
 
 
-def _common(one: str, other: str) -> str:
-    """The beginning that two strings share.
+def _common(text: str, other: str) -> str:
+    """The beginning that two strings have in common.
 
     >>> _common("abc", "abd")
     'ab'
     """
-    return one[
-        : next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    ]
+    differing = (i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b)
+    return text[: next(differing, min(len(text), len(other)))]
 
 
 def _checked(conversation: Conversation, rendered: Rendered) -> Rendered:
@@ -214,10 +165,14 @@ def _checked(conversation: Conversation, rendered: Rendered) -> Rendered:
     if len(said) != len(marked) or any(text.strip() not in span for text, span in zip(said, marked, strict=True)):
         raise DataError(
             f"sample {conversation.id!r}: the chat template marks {marked} as said by the assistant, who says {said}",
-            "the model would learn something else",
+            "other text would be supervised",
             "correct the chat template, or use the template 'v1'",
         )
     return rendered
 
 
-_TEMPLATES: dict[str, Callable[[Conversation, Any], Rendered]] = {"plain": _plain, "v1": _v1, "chat": _chat}
+_TEMPLATES: dict[str, Callable[[Conversation, Any, PromptForm], Rendered]] = {
+    "plain": _plain,
+    "v1": _v1,
+    "chat": _chat,
+}

@@ -22,7 +22,7 @@ class Batch:
         positions: int64 [N, S] or [3, N, S], their positions (three rows for multimodal rotary embeddings).
         mask: int64 [N, T], 0 at padding, or None where nothing is padded.
         images: Features of the images whose tokens are in ``ids``, in the order of the rows; empty after a prefix.
-        sight: Features of each row's image after a prefix, whose embeddings are in the cache; else empty.
+        prefix_images: Features of each row's image after a prefix, whose embeddings are in the cache; else empty.
         cache: Keys and values of the prefix, or None.
         keep_cache: Whether the pass must return a cache.
         starts: First column of each row that is not padding.
@@ -35,7 +35,7 @@ class Batch:
     positions: Tensor
     mask: Tensor | None
     images: Sequence[dict[str, Tensor]] = ()
-    sight: Sequence[dict[str, Tensor]] = ()
+    prefix_images: Sequence[dict[str, Tensor]] = ()
     cache: Any = None
     keep_cache: bool = False
     starts: tuple[int, ...] = ()

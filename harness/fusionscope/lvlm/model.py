@@ -7,15 +7,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-import fusionscope.lvlm.families  # noqa: F401  (registers the adapters)
 from fusionscope.errors import ConfigError, InputError, UnknownNameError
-from fusionscope.lvlm.adapter import Adapter, Features, adapter_for
+from fusionscope.lvlm.adapters import Adapter, Features
 from fusionscope.lvlm.batch import Batch
 from fusionscope.lvlm.capture import Capture
+from fusionscope.lvlm.family import Family
 from fusionscope.lvlm.features import FeatureCache
 from fusionscope.lvlm.fingerprint import weights_fingerprint
 from fusionscope.lvlm.offload import execution_device
 from fusionscope.lvlm.prompt import Prompt
+from fusionscope.lvlm.register import family_of_model, known_families
 
 
 class LVLM:
@@ -30,7 +31,7 @@ class LVLM:
             has one.
 
     Raises:
-        UnknownNameError: No adapter for the model's type.
+        UnknownNameError: No family serves the model's type.
         InputError: The processor lacks a part, or peft wraps the model in a method of learned prompts.
     """
 
@@ -74,6 +75,7 @@ class LVLM:
         Raises:
             ConfigError: A name that cannot be loaded.
         """
+        known_families()  # one of another package may register a model's class with transformers
         from transformers import AutoModelForImageTextToText
 
         if device_map is not None:
@@ -102,8 +104,15 @@ class LVLM:
 
     @model.setter
     def model(self, model: nn.Module) -> None:
+        bare = _bare(model)
+        family = family_of_model(bare)
         self._model = model
-        self.adapter: Adapter = adapter_for(_bare(model), self.processor)
+        self.adapter: Adapter = family.adapter(bare, self.processor, family)
+
+    @property
+    def family(self) -> Family:
+        """The model's family."""
+        return self.adapter.family
 
     @property
     def tokenizer(self) -> Any:
@@ -130,8 +139,8 @@ class LVLM:
                 return named[layers]
         else:
             wanted = [layers] if isinstance(layers, int) else list(layers)
-            if wanted and all(isinstance(one, int) and -len(every) <= one < len(every) for one in wanted):
-                return tuple(sorted({every[one] for one in wanted}))
+            if wanted and all(isinstance(layer, int) and -len(every) <= layer < len(every) for layer in wanted):
+                return tuple(sorted({every[layer] for layer in wanted}))
         raise UnknownNameError(
             f"layers {layers!r}",
             f"the model has layers 0 (input embeddings) to {self.n_layers} (last decoder layer)",
@@ -143,7 +152,7 @@ class LVLM:
         return self.adapter.chat.prompt(text, candidates)
 
     @torch.no_grad()
-    def look(
+    def encode_images(
         self,
         images: Sequence[Any],
         keys: Sequence[str] | None = None,
@@ -152,36 +161,42 @@ class LVLM:
     ) -> list[Features]:
         """Images to embeddings in the language model's space, kept on the CPU: only a batch's go to its device.
 
-        Nothing of the towers' graph is kept: for gradients use the adapter's `look` and `project`.
+        Nothing of the towers' graph is kept: for gradients use the adapter's `encode_images` and `project`.
 
         Args:
             images: A sequence of PIL images; only those that the cache lacks are opened.
-            keys: What identifies each image in the cache.
+            keys: What identifies each image in the cache: a digest of its content.
             cache: Features of earlier calls.
             at_once: Images per pass through the tower.
         """
-        seen = self._looked(images, keys, cache, at_once)
-        chunks = (seen[start : start + at_once] for start in range(0, len(seen), at_once))
-        return [_on_cpu(one) for chunk in chunks for one in self.adapter.project(chunk)]
+        if cache is None or keys is None:
+            encoded = self._encoded(images, range(len(images)), at_once)
+        else:
+            encoded = self._through(cache, keys, images, at_once)
+        chunks = (encoded[start : start + at_once] for start in range(0, len(encoded), at_once))
+        return [_on_cpu(features) for chunk in chunks for features in self.adapter.project(chunk)]
 
-    def _looked(
-        self, images: Sequence[Any], keys: Sequence[str] | None, cache: FeatureCache | None, at_once: int
-    ) -> list[Features]:
-        mark = ""
-        if cache is not None and keys is not None:
-            mark = f"{weights_fingerprint(self.adapter.seeing_parts)} {self.adapter.sight}"
-        found: list[Features | None] = [None] * len(images)
-        if cache is not None and keys is not None:
-            found = [cache.get((mark, key)) for key in keys]
-        missing = [i for i, one in enumerate(found) if one is None]
+    def _encoded(self, images: Sequence[Any], which: Sequence[int], at_once: int) -> list[Features]:
+        """What the towers make of the images of these numbers, on the CPU."""
+        chunks = [which[start : start + at_once] for start in range(0, len(which), at_once)]
+        return [
+            _on_cpu(features)
+            for chunk in chunks
+            for features in self.adapter.encode_images(self.adapter.process([images[i] for i in chunk]))
+        ]
+
+    def _through(self, cache: FeatureCache, keys: Sequence[str], images: Sequence[Any], at_once: int) -> list[Features]:
+        """The same for all images, those that the cache lacks computed and put there."""
+        weights = weights_fingerprint(self.adapter.vision_modules)
+        mark = f"{weights} {self.adapter.image_config_key}"
+        known = {i: features for i, key in enumerate(keys) if (features := cache.get((mark, key))) is not None}
+        missing = [i for i in range(len(images)) if i not in known]
         for start in range(0, len(missing), at_once):
             chunk = missing[start : start + at_once]
-            fresh = self.adapter.look(self.adapter.process([images[i] for i in chunk]))
-            for i, one in zip(chunk, map(_on_cpu, fresh), strict=True):
-                found[i] = one
-                if cache is not None and keys is not None:
-                    cache.put((mark, keys[i]), one)
-        return [one for one in found if one is not None]
+            for i, features in zip(chunk, self._encoded(images, chunk, at_once), strict=True):
+                known[i] = features
+                cache.put((mark, keys[i]), features)
+        return [known[i] for i in range(len(images))]
 
     def read(
         self,

@@ -1,4 +1,4 @@
-"""Whether several samples may share one row of a family's language model, and how their images are then laid in.
+"""Whether several samples may share one row of a family's language model, and to which sample its images belong.
 
 transformers keeps the samples of a row apart by position ids that begin again at 0, where there is no attention mask:
 ``sdpa`` and ``eager`` turn them into a block-diagonal causal mask in any number of rows, ``flash_attention_2`` and
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from fusionscope.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fusionscope.lvlm.adapter import Adapter
+    from fusionscope.lvlm.adapters import Adapter
 
-TOKENS = "packed_tokens"
+PACKED_TOKENS = "packed_tokens"
 """Name of an int64 scalar in a packed batch: its tokens without padding. It is not for the model."""
-TEXT_MODELS = frozenset(
-    {"llama", "mistral", "qwen2", "qwen3", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text"}
-)  # whose packed loss and gradients the tests compare with the padded ones
-_ROWS, _ONE_ROW = ("sdpa", "eager"), ("flash_attention_2", "flash_attention_3")
+TEXT_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text"})
+"""Types of language models whose packed loss and gradients the tests compare with the padded ones."""
+_ROWS = ("sdpa", "eager")
+_ONE_ROW = ("flash_attention_2", "flash_attention_3")
 _LAYERS = frozenset({"full_attention", "sliding_attention"})
 
 
@@ -37,6 +37,29 @@ class ImageInputs:
     per_image: tuple[str, ...] = ()
     per_sample: tuple[str, ...] = ()
     per_token: tuple[str, ...] = ()
+
+    def image_inputs(self, model_type: str) -> "ImageInputs":
+        """Itself: samples of the family may share a row."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class CannotPack:
+    """The samples of a family cannot share a row.
+
+    Args:
+        reason: Why not.
+    """
+
+    reason: str
+
+    def image_inputs(self, model_type: str) -> ImageInputs:
+        """None: refuses.
+
+        Raises:
+            ConfigError: Always, with the reason.
+        """
+        raise ConfigError(f"packing with a model of type {model_type!r}", self.reason, "set data.packing to false")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +89,9 @@ def packed_rows(adapter: "Adapter") -> PackedRows:
         ConfigError: The family, its language model or its attention cannot keep samples apart, or nobody has shown that
             it can.
     """
-    family, text = adapter.model.config.model_type, adapter.text_config
-    if isinstance(adapter.packing, str):
-        raise ConfigError(f"packing with a model of type {family!r}", adapter.packing, "set data.packing to false")
+    family = adapter.model.config.model_type
+    inputs = adapter.family.packing.image_inputs(family)
+    text = adapter.text_config
     kinds = set(getattr(text, "layer_types", None) or ())
     if text.model_type not in TEXT_MODELS or not kinds <= _LAYERS:
         raise ConfigError(
@@ -86,7 +109,7 @@ def packed_rows(adapter: "Adapter") -> PackedRows:
             "set model.attention to one of these, or data.packing to false",
         )
     return PackedRows(
-        inputs=adapter.packing,
+        inputs=inputs,
         image_token_id=adapter.image_token_id,
         pad_id=adapter.pad_id,
         one_row=attention in _ONE_ROW,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionscope.errors import InputError
+from fusionscope.lvlm.register import known_families
 
 
 @dataclass(kw_only=True)
@@ -49,15 +50,17 @@ def load_processor(name_or_path: str, **settings: Any) -> Any:
     Raises:
         InputError: Neither loads; the message carries both reasons.
     """
+    known_families()  # one of another package may register a processor's class with transformers
     from transformers import AutoProcessor
 
     load: Any = AutoProcessor.from_pretrained
     try:
-        found = load(name_or_path, **settings)
+        processor = load(name_or_path, **settings)
     except (ImportError, AttributeError, OSError, ValueError, TypeError) as error:
         return _compose(name_or_path, error, settings)
-    complete = getattr(found, "tokenizer", None) is not None and getattr(found, "image_processor", None) is not None
-    return found if complete else _compose(name_or_path, TypeError(f"it loads as {type(found).__name__}"), settings)
+    if all(getattr(processor, part, None) is not None for part in ("tokenizer", "image_processor")):
+        return processor
+    return _compose(name_or_path, TypeError(f"it loads as {type(processor).__name__}"), settings)
 
 
 def _compose(name_or_path: str, reason: Exception, settings: dict[str, Any]) -> ComposedProcessor:

@@ -26,26 +26,51 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromptForm:
+    """How the conversations of a family are written out.
+
+    Args:
+        image_text: What the chat template writes where an image enters, and what stands for one image in the input of
+            the family's processor.
+        image_frame: What the processor puts in its place before it tokenizes; the same if empty.
+        image_token: The token of the frame that stands for the image itself; ``image_text`` if empty.
+        template: The form of the prompts that the family was trained on, as a chat template, where its checkpoints have
+            none. What the assistant says, the end token included, stands between ``{% generation %}`` marks.
+        image_first: Images come first, and the text is tokenized as a text of its own.
+    """
+
+    image_text: str = "<image>"
+    image_frame: str = ""
+    image_token: str = ""
+    template: str | None = None
+    image_first: bool = False
+
+    @property
+    def frame(self) -> str:
+        """What is tokenized in the place of ``image_text``."""
+        return self.image_frame or self.image_text
+
+    @property
+    def token(self) -> str:
+        """The token that stands once for the image in `frame`."""
+        return self.image_token or self.image_text
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chat:
-    """A tokenizer, a chat template and the string that marks the image.
+    """A tokenizer, a chat template and how the image is marked in it.
 
     Args:
         tokenizer: A transformers tokenizer.
         template: The chat template (Jinja).
-        image_text: What the template writes where the image enters.
-        image_id: The token id that stands once for the image in ``image_frame``.
-        image_frame: What a family puts in the place of ``image_text`` before it tokenizes; the same by default.
-        special: Whether the tokenizer adds its start token; None where it does unless the template wrote it.
-        image_apart: The image comes first and the rest is tokenized as a text of its own.
+        form: How the family writes its prompts.
+        image_id: The id of the form's token for the image.
     """
 
     tokenizer: Any
     template: str
-    image_text: str
+    form: PromptForm
     image_id: int
-    image_frame: str = ""
-    special: bool | None = None
-    image_apart: bool = False
 
     def render(self, text: str, answer: str | None = None) -> str:
         """The conversation as a string: up to the answer, or with the answer given."""
@@ -61,8 +86,8 @@ class Chat:
     def encode(self, rendered: str) -> list[int]:
         """Token ids with `IMAGE` for the image; the start token is not doubled where the template writes it."""
         self._check_image(rendered)
-        if self.image_apart:
-            return [IMAGE, *self._tokens(rendered.removeprefix(self.image_text))["input_ids"]]
+        if self.form.image_first:
+            return [IMAGE, *self._tokens(rendered.removeprefix(self.form.image_text))["input_ids"]]
         ids = self._tokens(self._framed(rendered))["input_ids"]
         return [IMAGE if token == self.image_id else int(token) for token in ids]
 
@@ -96,27 +121,26 @@ class Chat:
         """What the template writes between the generation prompt and an answer: a blank, or nothing."""
         answered, opened = self.render("", answer), self.render("")
         rest = answered[len(opened) :] if answered.startswith(opened) else ""
-        before, found, _ = rest.partition(answer.strip())
-        return before if found and not before.strip() else ""
+        before, said, _ = rest.partition(answer.strip())
+        return before if said and not before.strip() else ""
 
     def _tokens(self, text: str, **settings: Any) -> Any:
         start = self.tokenizer.bos_token
         written = bool(start) and text.startswith(start)
-        return self.tokenizer(
-            text, add_special_tokens=not written if self.special is None else self.special, **settings
-        )
+        return self.tokenizer(text, add_special_tokens=not written, **settings)
 
     def _framed(self, rendered: str) -> str:
-        return rendered.replace(self.image_text, self.image_frame or self.image_text, 1)
+        return rendered.replace(self.form.image_text, self.form.frame, 1)
 
     def _check_image(self, rendered: str) -> None:
-        found = rendered.count(self.image_text)
-        if found != 1:
+        mark = self.form.image_text
+        images = rendered.count(mark)
+        if images != 1:
             raise InputError(
-                f"{found} images in the conversation {_short(rendered)!r}",
-                f"the probe asks about one image, which the template marks by {self.image_text!r}",
-                f"use a chat template that writes {self.image_text!r} once for {{'type': 'image'}}, and keep it out of"
-                " the question's text",
+                f"{images} images in the conversation {_short(rendered)!r}",
+                f"the probe asks about one image, which the template marks by {mark!r}",
+                f"use a chat template that writes {mark!r} once for {{'type': 'image'}}, and keep it out of the "
+                "question's text",
             )
 
     def span(self, text: str, part: str) -> tuple[int, int] | None:
@@ -125,8 +149,8 @@ class Chat:
         None where the tokenizer reports no character offsets or the template does not write the part as it is.
         """
         rendered = self.render(text)
-        body = rendered.removeprefix(self.image_text) if self.image_apart else self._framed(rendered)
-        start, before = body.find(part), int(self.image_apart)
+        body = rendered.removeprefix(self.form.image_text) if self.form.image_first else self._framed(rendered)
+        start, before = body.find(part), int(self.form.image_first)
         if start < 0 or not part or not getattr(self.tokenizer, "is_fast", False):
             return None
         end = start + len(part)

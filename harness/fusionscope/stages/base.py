@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from fusionscope.errors import ConfigError
-from fusionscope.lvlm import LVLM
+from fusionscope.lvlm import LVLM, PartName
 from fusionscope.parallel import shard, total
 from fusionscope.records import Run
 from fusionscope.stages import tuning
@@ -25,7 +25,6 @@ from fusionscope.stages.config import (
     LORA,
     LoraSettings,
     PartConfig,
-    PartName,
     QuantizationSettings,
 )
 from fusionscope.stages.export import export

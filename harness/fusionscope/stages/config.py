@@ -6,8 +6,6 @@ from typing import Literal, get_args
 from fusionscope.errors import ConfigError
 
 Tune = Literal["frozen", "full", "lora"]
-PartName = Literal["vision_tower", "projector", "language_model"]
-PART_NAMES: tuple[PartName, ...] = get_args(PartName)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,11 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from transformers import AutoConfig, BitsAndBytesConfig
+from transformers import BitsAndBytesConfig
 
 from fusionscope.errors import ConfigError, MissingDependencyError
-from fusionscope.lvlm import LVLM
+from fusionscope.lvlm import LVLM, family_of_checkpoint
 from fusionscope.stages.config import QuantizationSettings
-from fusionscope.stages.parts import table_of
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -45,8 +44,8 @@ def _bits(name: str, settings: QuantizationSettings, dtype: str) -> BitsAndBytes
         raise MissingDependencyError(
             f"quantization.bits={settings.bits}", "bitsandbytes is not installed", "pip install 'fusionscope[qlora]'"
         )
-    table = table_of(AutoConfig.from_pretrained(name).model_type)
-    keep = [*table["vision_tower"], *table["projector"], "lm_head"]
+    parts = family_of_checkpoint(name).parts
+    keep = [*parts.vision_tower, *parts.projector, "lm_head"]
     return BitsAndBytesConfig(
         load_in_4bit=settings.bits == 4,
         load_in_8bit=settings.bits == 8,

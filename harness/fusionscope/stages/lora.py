@@ -9,8 +9,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from fusionscope.errors import ConfigError
-from fusionscope.stages.config import LoraSettings, PartName
-from fusionscope.stages.parts import modules_of
+from fusionscope.lvlm import PartName, modules_of
+from fusionscope.stages.config import LoraSettings
 
 ADAPTER = "default"
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import FusionscopeError
-from fusionscope.lvlm.packing import TOKENS
+from fusionscope.lvlm import PACKED_TOKENS
 from fusionscope.parallel import local
 
 IGNORE = -100
@@ -53,7 +53,7 @@ def summed_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor
     Returns:
         The sum in nats, a float32 scalar with gradient, and the number of supervised tokens, a float32 scalar.
     """
-    inputs: dict[str, Any] = {key: value for key, value in batch.items() if key not in ("labels", TOKENS)}
+    inputs: dict[str, Any] = {key: value for key, value in batch.items() if key not in ("labels", PACKED_TOKENS)}
     targets_BT = batch["labels"][:, 1:]
     kept_P = (targets_BT != IGNORE).any(0).nonzero().flatten()
     targets_BP = targets_BT[:, kept_P]
@@ -73,5 +73,5 @@ def tokens_seen(batch: dict[str, Any]) -> Tensor:
     Args:
         batch: Model inputs, packed (`fusionscope.data.packing`) or padded.
     """
-    seen: Tensor = batch[TOKENS] if TOKENS in batch else batch["attention_mask"].sum()
+    seen: Tensor = batch[PACKED_TOKENS] if PACKED_TOKENS in batch else batch["attention_mask"].sum()
     return seen.to(torch.float32)

@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from fusionscope.stages.config import PART_NAMES, LoraSettings, PartConfig, PartName
+from fusionscope.lvlm import PART_NAMES, PartName, modules_of, parameters_by_part
+from fusionscope.stages.config import LoraSettings, PartConfig
 from fusionscope.stages.lora import add_adapters
-from fusionscope.stages.parts import modules_of, parameters_by_part
 
 Parts = Mapping[PartName, PartConfig]
 VECTORS = "_vectors"

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from fusionscope.cli import main
 from fusionscope.data import LlavaDataModule
-from fusionscope.lvlm.tiny import build
+from fusionscope.lvlm import miniature
 from fusionscope.records import RecordFile
 from fusionscope.sandbox.model import write
 from fusionscope.stages import PartConfig, VisualInstructionTuning
@@ -123,7 +123,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("profile")
     for i, family in enumerate(FAMILIES):
-        model, processor = build(family, seed=i)
+        model, processor = miniature(family, seed=i)
         model.save_pretrained(folder / family)
         processor.save_pretrained(folder / family)
     quiz = []

@@ -158,7 +158,7 @@ class Passes:
             positions=_repeat_rows(one.positions, n),
             mask=None if one.mask is None else one.mask.repeat(n, 1),
             images=() if cache is not None else [image for image in images for _ in which],
-            sight=() if cache is None else [image for image in images for _ in which],
+            prefix_images=() if cache is None else [image for image in images for _ in which],
             cache=None if cache is None else repeat_cache(cache, len(which)),
             starts=one.starts * n,
             answers=(columns.amin(-1) + 1).repeat(n),

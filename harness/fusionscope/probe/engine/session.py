@@ -27,7 +27,7 @@ def features_of(lvlm: LVLM, task: HeldOutTask, execution: Execution) -> list[Fea
     smaller = "free memory, or let the processor make the images smaller"
     budget = Budget(rows=IMAGES_AT_ONCE, alone=not is_sharded(lvlm.model), of="image", smaller=smaller)
     while True:
-        features = budget.attempt(partial(lvlm.look, task.images, keys, execution.feature_cache))
+        features = budget.attempt(partial(lvlm.encode_images, task.images, keys, execution.feature_cache))
         if features is not None:
             return features
 
