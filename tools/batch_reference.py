@@ -80,7 +80,7 @@ def estimate(
     order = torch.randperm(len(x1))
     cut = len(x1) * 3 // 4
     train, test = order[:cut], order[cut:]
-    p_y = p12.mean(0)
+    p_y = p12[train].mean(0)
     networks = nn.ModuleList([perceptron(x.shape[1], 32, 10 * p1.shape[1], 3) for x in (x1, x2)])
     optimizer = torch.optim.Adam(networks.parameters(), lr=1e-3)
     for _ in range(epochs):

@@ -1,5 +1,6 @@
 """BATCH: the original's arithmetic, batched training, every sample counted."""
 
+import math
 import runpy
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from fusionscope.errors import InputError
 from fusionscope.pid import BatchEstimator, gates
+from fusionscope.pid.estimators import PairSample
 from fusionscope.pid.estimators._alignment import Minibatch, align, flow, initial_parameters
 
 ORIGINAL = runpy.run_path(str(Path(__file__).parents[3] / "tools" / "batch_reference.py"))
@@ -69,7 +71,7 @@ def test_layers_and_seeds_train_as_they_would_alone() -> None:
 
 @pytest.mark.parametrize("name", ["UNQ", "AND", "RAND"])
 def test_gates_are_recovered_within_the_papers_error(name: str) -> None:
-    result = BatchEstimator().estimate(*sample(name, 2000))
+    result = BatchEstimator(whole_batches=False, answer_marginal="all").estimate(*sample(name, 2000))
     truth = gates.gate(name).atoms()
     worst = max(abs(float(value) - truth[atom]) for atom, value in result.atoms().items())
     # Five hundred test samples: most of it is sampling error, which the exact plug-in shares.
@@ -81,18 +83,32 @@ def test_gates_are_recovered_within_the_papers_error(name: str) -> None:
     assert result.n == 2000
 
 
-def test_every_test_sample_counts() -> None:
+def test_every_test_sample_can_count() -> None:
     _, _, p12, p1, p2 = sample("AND", 90)
     features = torch.arange(90.0)[:, None] / 90
-    result = BatchEstimator(epochs=1, batch_size=16, test_fraction=0.5, plug_in=False).estimate(
-        features, features, p12, p1, p2, seeds=(1,)
-    )
+    options = {"epochs": 1, "batch_size": 16, "test_fraction": 0.5, "plug_in": False}
+    estimator = BatchEstimator(**options, whole_batches=False, answer_marginal="all")
+    result = estimator.estimate(features, features, p12, p1, p2, seeds=(1,))
     test = torch.randperm(90, generator=torch.Generator().manual_seed(1))[45:]
     p_y = p12.mean(0)
     expected = (torch.special.xlogy(p1, p1) - torch.special.xlogy(p1, p_y))[test].sum(-1).mean() / torch.log(
         torch.tensor(2.0).double()
     )
     assert float(result.information_vision) == pytest.approx(float(expected), abs=1e-9)
+    assert float(sum(result.atoms().values())) == pytest.approx(float(result.total), abs=1e-9)
+
+
+def test_whole_batches_and_the_training_parts_marginal_are_the_papers() -> None:
+    _, _, p12, p1, p2 = sample("AND", 90)
+    features = torch.arange(90.0)[:, None] / 90
+    options = {"epochs": 1, "batch_size": 16, "test_fraction": 0.5, "plug_in": False}
+    result = BatchEstimator(**options, seeds=(1,)).estimate(features, features, p12, p1, p2)
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(1))
+    train, test = order[:45], order[45 : 45 + 32]
+    p_y = p12[train].mean(0)
+    expected = (torch.special.xlogy(p1, p1) - torch.special.xlogy(p1, p_y))[test].sum(-1).mean() / math.log(2)
+    assert float(result.information_vision) == pytest.approx(float(expected), abs=1e-9)
+    assert float(result.diagnostics["evaluated"]) == 32
     assert float(sum(result.atoms().values())) == pytest.approx(float(result.total), abs=1e-9)
 
 
@@ -137,6 +153,12 @@ def test_bad_inputs_are_named() -> None:
         estimator.estimate(x1[:3], x2[:3], p12[:3], p1[:3], p2[:3])
     with pytest.raises(InputError, match="seeds"):
         estimator.estimate(x1, x2, p12, p1, p2, seeds=())
+    with pytest.raises(InputError, match="answer_marginal='test'"):
+        BatchEstimator(answer_marginal="test")  # type: ignore[arg-type]
+    posteriors = {"joint": p12, "vision": p1, "language": p2, "weights": torch.full((40,), 1 / 40)}
+    weighted = PairSample(**posteriors, features_vision=x1, features_language=x2)
+    with pytest.raises(InputError, match="weights of pairs"):
+        estimator.decompose(weighted)
     with pytest.raises(InputError, match="epochs=0"):
         BatchEstimator(epochs=0)
     with pytest.raises(InputError, match=r"test_fraction=1\.5"):

@@ -136,6 +136,40 @@ def test_bias_correction_centres_the_informations() -> None:
         assert float(getattr(plain, field).mean()) > truth + 0.05
 
 
+def informative(n: int, seed: int, d: int = 15, strength: float = 0.8) -> tuple[Tensor, Tensor, Tensor]:
+    """Two sources of d numbers that inform about three."""
+    g = torch.Generator().manual_seed(0)
+    first, second = strength / math.sqrt(d) * torch.randn(2, 3, d, generator=g, dtype=torch.float64)
+    draw = torch.Generator().manual_seed(seed)
+    target = torch.randn(n, 3, generator=draw, dtype=torch.float64)
+    noise = torch.randn(2, n, d, generator=draw, dtype=torch.float64)
+    return target @ first + noise[0], target @ second + noise[1], target
+
+
+def test_atoms_are_corrected_off_the_null_and_their_errors_are_their_spread() -> None:
+    """Scaling the union by the total's ratio leaves a third of the bias of redundancy and synergy."""
+    truth = GaussianPID(tolerance=1e-4).estimate(*informative(40000, 0))
+    estimator = GaussianPID(tolerance=1e-3, bias_correction=True, standard_errors=True)
+    layers = [torch.stack(parts) for parts in zip(*(informative(150, seed) for seed in range(1, 13)), strict=True)]
+    result = estimator.estimate(layers[0], layers[1], layers[2])
+    plain = GaussianPID(tolerance=1e-3).estimate(layers[0], layers[1], layers[2])
+    for name in ("redundancy", "synergy"):
+        left, bias = (float(getattr(x, name).mean() - getattr(truth, name)) for x in (result, plain))
+        assert bias > 0.1, name
+        assert abs(left) < 0.35 * bias, name
+        assert 0.5 < float(result.standard_errors[name].mean() / getattr(result, name).std()) < 1.8, name
+    assert (result.diagnostics["few_samples"] == 1).all()
+    assert GaussianPID(tolerance=0.1).estimate(*informative(400, 0)).diagnostics["few_samples"] == 0
+
+
+def test_a_permutation_null_finds_what_informs_and_not_what_does_not() -> None:
+    vision, language, target = informative(80, 1, d=4)
+    found = GaussianPID(tolerance=1e-2).permutation_null(vision, language, target, n_replicates=30)
+    nothing = GaussianPID(tolerance=1e-2).permutation_null(vision, language, informative(80, 2)[2], n_replicates=30)
+    assert found["total"] < 0.05
+    assert nothing["total"] > 0.05
+
+
 def test_log_determinant_bias_is_that_of_wishart_draws() -> None:
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(20000, 12, 3, generator=generator, dtype=torch.float64)
@@ -177,6 +211,10 @@ def test_bad_inputs_are_named() -> None:
         GaussianPID(shrinkage=1)
     with pytest.raises(InputError, match=r"bias_correction=True with shrinkage=0\.1"):
         GaussianPID(bias_correction=True, shrinkage=0.1)
+    with pytest.raises(InputError, match=r"standard_errors=True with shrinkage=0\.1"):
+        GaussianPID(standard_errors=True, shrinkage=0.1)
+    with pytest.raises(InputError, match="n_replicates=1"):
+        GaussianPID(n_replicates=1)
     with pytest.raises(InputError, match="n=None"):
         GaussianPID(bias_correction=True).from_covariance(random_covariance(0, 3), sizes=(1, 1, 1))
     with pytest.raises(InputError, match=r"sizes=\(1, 1, 2\)"):

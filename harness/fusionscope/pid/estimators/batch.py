@@ -9,7 +9,7 @@ Legend: L layers (all leading dimensions), S seeds, N samples, D features, K ans
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ from fusionscope.pid.validate import check_count, check_fraction
 
 __all__ = ["BatchEstimator"]
 
-# The most numbers of one alignment tensor (layers x seeds x answers x batch x batch) held at once.
+_Marginal = Literal["train", "all"]
+# The maximum number of elements of one alignment tensor (layers x seeds x answers x batch x batch) held at once.
 _MOST_ELEMENTS = 2**25
 
 
@@ -32,7 +33,9 @@ _MOST_ELEMENTS = 2**25
 class BatchEstimator(Estimator[PairSample]):
     """The BATCH estimator: the original's network and training, with label masses balanced before scaling.
 
-    `BatchEstimator(balance=False, sinkhorn_tolerance=0.01, clip=True)` is the original's arithmetic. Balanced, every
+    As in stage 3 of Xiu et al. (2026): networks on pooled embeddings, p(y) of the training part, minibatches and test
+    batches of 256 with the rest left out, atoms clipped (if at all) after the mean over seeds.
+    `BatchEstimator(balance=False, sinkhorn_tolerance=0.01, clip=True)` is their arithmetic. Balanced, every
     scaling converges, which costs far less and gives the same atoms within seed noise, but only with a tighter
     tolerance: at 0.01 it stops after half a round, and the training then misses couplings (RAND: a unique information
     of 0.14 bits where the truth and the original are at 0 and 0.04).
@@ -47,11 +50,14 @@ class BatchEstimator(Estimator[PairSample]):
         hidden_layers: Hidden layers after the first.
         embedding_size: Numbers in the embedding of one sample and label.
         epochs: Passes over the training part.
-        batch_size: Samples in a minibatch, and the maximum number of samples in a test batch.
+        batch_size: Samples in a minibatch and in a test batch.
         learning_rate: Of Adam.
         sinkhorn_rounds: The most rounds of scaling a label.
         sinkhorn_tolerance: Largest absolute error of a margin at which scaling stops; the original's is 0.01.
         test_fraction: Fraction of the samples, drawn at random for each seed, on which the atoms are evaluated.
+        answer_marginal: Where p(y) comes from: "train", the training part of each seed, as in the original, or "all".
+        whole_batches: Evaluate whole test batches and leave out the rest, as the original does; of fewer test samples
+            than a batch holds, all are one batch. False for batches of nearly equal size in which every sample counts.
         balance: Give both margins of a label one common mass before scaling. The original does not; its scaling then
             seldom converges and runs to its round limit.
         standardize: Centre and scale each feature before it enters a network. The original does not.
@@ -91,6 +97,8 @@ class BatchEstimator(Estimator[PairSample]):
     sinkhorn_rounds: int = 500
     sinkhorn_tolerance: float = 1e-4
     test_fraction: float = 0.25
+    answer_marginal: _Marginal = "train"
+    whole_batches: bool = True
     balance: bool = True
     standardize: bool = False
     clip: bool = False
@@ -105,6 +113,12 @@ class BatchEstimator(Estimator[PairSample]):
         check_fraction("test_fraction", self.test_fraction)
         for name in ("learning_rate", "sinkhorn_tolerance"):
             check_fraction(name, getattr(self, name), most=math.inf)
+        if self.answer_marginal not in get_args(_Marginal):
+            raise InputError(
+                f"answer_marginal={self.answer_marginal!r}",
+                "p(y) is that of the training part or of all samples",
+                f"pass one of {', '.join(map(repr, get_args(_Marginal)))}",
+            )
         if not len(self.seeds):
             raise InputError("seeds=()", "at least one seed is needed", "pass seeds=(0,)")
         for seed in self.seeds:
@@ -164,7 +178,8 @@ class BatchEstimator(Estimator[PairSample]):
             The result, signed (unless `clip`). BATCH certifies nothing: `union_lower` and `union_upper` are
             NaN; `converged` says that every label's scaling on the test samples stopped by tolerance.
             Diagnostics: for each atom `seed_std_<atom>` (with two seeds or more) and `plug_in_<atom>` (where
-            asked for); `sinkhorn_converged`, the fraction of scalings that stopped by tolerance.
+            requested); `sinkhorn_converged`, the fraction of scalings that stopped by tolerance; `evaluated`, the
+            number of test samples.
 
         Raises:
             ConfigError: No features.
@@ -190,7 +205,7 @@ class BatchEstimator(Estimator[PairSample]):
             x_some = [given if given.ndim == 2 else given[some] for given in x]
             parts.append(self._fit_and_evaluate(x_some, [p[some].float() for p in p_LNK[1:]], split))
         flow_LS, stopped_LS = (torch.cat(part) for part in zip(*parts, strict=True))
-        return self._result(flow_LS, stopped_LS, p_LNK, split[1], sample.leading)
+        return self._result(flow_LS, stopped_LS, p_LNK, split, sample.leading)
 
     def _checked_features(self, name: str, x: Tensor, n_layers: int, n_samples: int) -> Tensor:
         """float32 [N, D], or [L, N, D] where each layer has its own."""
@@ -237,13 +252,20 @@ class BatchEstimator(Estimator[PairSample]):
     def _evaluate_all(
         self, x: list[Tensor], p: list[Tensor], test_SN: Tensor, networks: tuple[list[Tensor], list[Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Means over the test part, every sample counted: batches of nearly equal size, weighted by it."""
-        n_test = test_SN.shape[1]
-        batches = test_SN.tensor_split(math.ceil(n_test / self.batch_size), dim=1)
+        """Means over batches of the test part, weighted by their size."""
+        batches = self._test_batches(test_SN)
+        n_test = sum(batch.shape[1] for batch in batches)
         values = [(*self._evaluate(x, p, batch, networks), batch.shape[1] / n_test) for batch in batches]
         flow_LS = sum((flow_ * fraction for flow_, _, fraction in values), torch.zeros(()))
         stopped_LS = sum((stopped * fraction for _, stopped, fraction in values), torch.zeros(()))
         return flow_LS, stopped_LS
+
+    def _test_batches(self, test_SN: Tensor) -> Sequence[Tensor]:
+        n_test = test_SN.shape[1]
+        if self.whole_batches and n_test >= self.batch_size:
+            whole = n_test - n_test % self.batch_size
+            return torch.split(test_SN[:, :whole], self.batch_size, dim=1)
+        return test_SN.tensor_split(math.ceil(n_test / self.batch_size), dim=1)
 
     def _evaluate(
         self, x: list[Tensor], p: list[Tensor], index_SB: Tensor, networks: tuple[list[Tensor], list[Tensor]]
@@ -260,14 +282,20 @@ class BatchEstimator(Estimator[PairSample]):
         return flow(q_LSKAB, batch.p1), stopped_LS
 
     def _result(
-        self, flow_LS: Tensor, stopped_LS: Tensor, p_LNK: list[Tensor], test_SN: Tensor, shape: torch.Size
+        self, flow_LS: Tensor, stopped_LS: Tensor, p_LNK: list[Tensor], split: Sequence[Tensor], shape: torch.Size
     ) -> PIDResult:
-        p_y = p_LNK[0].mean(1)
-        total, i1, i2 = (_divergence(p[:, test_SN], p_y[:, None, None]) for p in p_LNK)
+        train_SN, test_SN = split[0], torch.cat(tuple(self._test_batches(split[1])), 1)
+        joint_LNK = p_LNK[0]
+        by_train = self.answer_marginal == "train"
+        py_LSK = joint_LNK[:, train_SN].mean(2) if by_train else joint_LNK.mean(1, keepdim=True)
+        total, i1, i2 = (_divergence(p[:, test_SN], py_LSK[:, :, None]) for p in p_LNK)
         flow_bits = flow_LS.double() / math.log(2)
         # I_Q(X1, X2; Y) is I(X1; Y) + I_Q(X2; Y | X1): the original's anchor is the first source.
         values = dict(zip(ATOMS, (i2 - flow_bits, i1 - i2 + flow_bits, flow_bits, total - i1 - flow_bits), strict=True))
-        diagnostics = {"sinkhorn_converged": stopped_LS.double().mean(1)}
+        diagnostics = {
+            "sinkhorn_converged": stopped_LS.double().mean(1),
+            "evaluated": torch.full_like(stopped_LS[:, 0].double(), test_SN.shape[1]),
+        }
         if flow_LS.shape[1] > 1:
             diagnostics |= {f"seed_std_{name}": value.std(1) for name, value in values.items()}
         if self.plug_in:
