@@ -1,10 +1,10 @@
-"""The tuned lens learns a change of basis, and belongs to the model it was trained for."""
+"""The tuned lens learns a change of basis, belongs to one model, and is compared with the logit lens."""
 
 import pytest
 import torch
 
 from fusionscope.errors import InputError
-from fusionscope.lens import LogitLens, TunedLens
+from fusionscope.lens import LensComparison, LogitLens, TunedLens, divergence
 
 
 @pytest.fixture
@@ -78,3 +78,18 @@ def test_a_damaged_file_is_told(lens, tmp_path):
     (tmp_path / "lens.safetensors").write_bytes(b"cut off")
     with pytest.raises(InputError, match=r"is no tuned lens[\s\S]*does not open[\s\S]*train one"):
         TunedLens.load(tmp_path / "lens.safetensors", lens, "abc")
+
+
+def test_divergence_is_that_of_the_layers_from_the_last_one(lens):
+    hidden = next(batches(1))
+    answer, read = (lens(hidden[layer], layer).log_softmax(-1) for layer in (1, 0))
+    by_hand = (answer.exp() * (answer - read)).sum(-1).mean() / torch.log(torch.tensor(2.0))
+    torch.testing.assert_close(divergence(lens, lens, hidden, [0]), by_hand)
+    assert divergence(lens, lens, hidden, [1]) == 0
+
+
+def test_a_comparison_requires_a_better_lens():
+    LensComparison(lens="tuned-1", task="t", bits=0.5, logit_bits=0.6).require_better()
+    for bits in (0.7, float("nan")):
+        with pytest.raises(InputError, match=r"lens 'tuned-1' on task 't'[\s\S]*0\.600 bits"):
+            LensComparison(lens="tuned-1", task="t", bits=bits, logit_bits=0.6).require_better()

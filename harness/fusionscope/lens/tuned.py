@@ -7,7 +7,6 @@ Shapes: N positions, D width, V vocabulary, L decoder layers.
 """
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import InputError
+from fusionscope.lens.compare import divergence, divergence_of_logits
 from fusionscope.lens.logit import LogitLens
 
 FORMAT = "fusionscope-tuned-lens-1"
@@ -93,7 +93,9 @@ class TunedLens(nn.Module):
             where = hidden[layer].device
             weights = [value[layer].detach().to(where).requires_grad_() for value in (self.scale, self.shift)]
             with torch.enable_grad():
-                loss = _divergence(self.lens(_translated(hidden[layer], *weights), layer), final) / self.n_layers
+                loss = (
+                    divergence_of_logits(self.lens(_translated(hidden[layer], *weights), layer), final) / self.n_layers
+                )
             for into, gradient in zip((scale_grad, shift_grad), torch.autograd.grad(loss, weights), strict=True):
                 into[layer].copy_(gradient)
             losses.append(loss.detach())
@@ -101,8 +103,7 @@ class TunedLens(nn.Module):
 
     def loss(self, hidden: Mapping[int, Tensor]) -> Tensor:
         """Mean divergence of the lens at layers 0 to L - 1 from the model's own answer, in bits."""
-        final = self._answer(hidden)
-        return torch.stack([_divergence(self(hidden[layer], layer), final) for layer in range(self.n_layers)]).mean()
+        return divergence(self, self.lens, hidden, range(self.n_layers))
 
     @torch.no_grad()
     def _answer(self, hidden: Mapping[int, Tensor]) -> Tensor:
@@ -159,9 +160,3 @@ class TunedLens(nn.Module):
 
 def _translated(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return hidden + (hidden.to(scale.dtype) @ scale.T + shift).to(hidden.dtype)
-
-
-def _divergence(logits: Tensor, final: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of logits [N, V] from log-probabilities [N, V], in bits."""
-    read = logits.float().log_softmax(-1)
-    return torch.nn.functional.kl_div(read, final, log_target=True, reduction="batchmean") / math.log(2)

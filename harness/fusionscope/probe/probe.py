@@ -7,7 +7,7 @@ from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.posteriors import Posteriors
 from fusionscope.probe.result import ProbeResult
 from fusionscope.probe.spec import ProbeSpec
-from fusionscope.probe.tuning import load_lens
+from fusionscope.probe.tuning import compare_lens, load_lens
 from fusionscope.tasks import HeldOutTask
 from fusionscope.tasks.transforms import without_unreadable
 
@@ -33,7 +33,8 @@ def probe(
         One result per law of questions and layer, laws outermost.
 
     Raises:
-        InputError: The task cannot be run in this design, or decomposed by this estimator.
+        InputError: The task cannot be run in this design, or decomposed by this estimator; or a lens that is farther
+            from the model's answers to this task than the logit lens.
         UnknownNameError: An unknown layer or law.
         DataError: More images than allowed cannot be read.
     """
@@ -81,4 +82,7 @@ def lens_of(lvlm: LVLM, spec: ProbeSpec) -> Lens:
 
 
 def _run(lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec, lens: Lens, execution: Execution) -> Posteriors:
-    return spec.design_of(task).posteriors(lvlm, task, lvlm.layer_numbers(spec.layers), lens, spec, execution)
+    layers = lvlm.layer_numbers(spec.layers)
+    if spec.lens is not None:
+        compare_lens(lvlm, task, lens, layers, feature_cache=execution.feature_cache, seed=spec.seed).require_better()
+    return spec.design_of(task).posteriors(lvlm, task, layers, lens, spec, execution)
