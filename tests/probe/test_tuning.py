@@ -34,7 +34,7 @@ def test_training_brings_early_layers_nearer_to_the_answer(make_task, tmp_path):
 
 
 def test_a_lens_that_is_worse_than_none_is_refused_with_both_numbers(make_task):
-    lvlm, task = LVLM.wrap(*tiny.build("llava")), make_task(n_images=4)
+    lvlm, task = LVLM.wrap(*miniature("llava")), make_task(n_images=4)
     lens = new_lens(lvlm)
     same = compare_lens(lvlm, task, lens)
     assert same.bits == pytest.approx(same.logit_bits, abs=1e-6)
@@ -50,4 +50,4 @@ def test_a_lens_that_is_worse_than_none_is_refused_with_both_numbers(make_task):
 
 def test_a_lens_needs_images_to_be_judged_on(make_task):
     with pytest.raises(InputError, match="pairs of 1 image"):
-        train_tuned_lens(LVLM.wrap(*tiny.build("llava")), make_task(n_images=1), steps=1)
+        train_tuned_lens(LVLM.wrap(*miniature("llava")), make_task(n_images=1), steps=1)
