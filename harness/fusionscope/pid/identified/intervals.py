@@ -16,6 +16,7 @@ from fusionscope.pid.identified.ends import Sample, identified_ends
 from fusionscope.pid.identified.estimate import ENDS, Clusters
 from fusionscope.pid.identified.exact import exact_ends
 from fusionscope.pid.identified.moments import COMPLETE, repeats
+from fusionscope.pid.identified.predictors import cross_entropy, predictions, with_other_draws
 from fusionscope.pid.identified.result import QUANTITIES, IdentifiedPID, Law
 from fusionscope.pid.identified.rows import Pairs, check_pairs
 from fusionscope.pid.information import NATS_TO_BITS
@@ -35,6 +36,8 @@ def identified_pid(
     questions: Tensor,
     *,
     law: Law = "population",
+    features_vision: Tensor | None = None,
+    features_language: Tensor | None = None,
     weights: Tensor | None = None,
     strata: Tensor | None = None,
     questions_available: Tensor | None = None,
@@ -59,6 +62,8 @@ def identified_pid(
         law: ``"population"``: the pairs' images are a sample of images, and an image's questions a sample of those that
             could be asked of it. ``"benchmark"``: an image's own list of questions is the law, all of it was run, and
             the images are a sample of the benchmark's ``images_total``.
+        features_vision: Features of each pair's image, [N, D], which predict its posterior where it has few questions.
+        features_language: Features of each pair's question, [N, D].
         weights: Weights of the pairs [N], equal within an image, summing to 1; uniform by default.
         strata: Stratum of each pair among its image's, integers [N] ("3 yes and 3 no an image"): pairs of one image and
             one stratum are exchangeable draws, and the stratum's part in the law is its part among the image's pairs.
@@ -77,9 +82,9 @@ def identified_pid(
         Intervals in bits, with the identified part alone beside them.
 
     Raises:
-        InputError: NaN, negative or not normalised posteriors; identities of another shape; a pair that is given twice;
-            weights that differ within an image; fewer than two images; an unknown law, or numbers that it needs or that
-            belong to the other one.
+        InputError: NaN, negative or not normalised posteriors; identities or features of another shape; features that
+            differ within an image or a question; a pair that is given twice; weights that differ within an image; fewer
+            than two images; an unknown law, or numbers that it needs or that belong to the other one.
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
@@ -96,6 +101,8 @@ def identified_pid(
         images,
         questions,
         law=law,
+        features_vision=features_vision,
+        features_language=features_language,
         weights=weights,
         strata=strata,
         questions_available=questions_available,
@@ -153,11 +160,18 @@ def _of_layers(p_LNK: Tensor, pairs: Pairs, clusters: Clusters, level: float) ->
     if pairs.sampled_fraction == 1.0 and all(bool((s.degree_N == COMPLETE).all()) for s in drawn):
         return exact_ends(p_LNK, pairs)
     radius = critical_value(level, clusters.units)
+    losses = [
+        _losses(p_LNK, object_N, clusters, features, repeats_are_alike=alike)
+        for object_N, features, alike in (
+            (pairs.image_N, pairs.features_vision, pairs.stratum_N is None),
+            (pairs.question_N, pairs.features_language, True),
+        )
+    ]
     posteriors = [[Source(x, k, clusters) for k in range(kept.shape[-1])] for x in drawn]
     sample = Sample(
         p_LNK=p_LNK,
         sources=(posteriors[0], posteriors[1]),
-        losses=((), ()),
+        losses=(losses[0], losses[1]),
         clusters=clusters,
         radius=radius,
     )
@@ -172,6 +186,15 @@ def _of_layers(p_LNK: Tensor, pairs: Pairs, clusters: Clusters, level: float) ->
             "identified_upper": high,
         }
     return ends
+
+
+def _losses(
+    p_LNK: Tensor, object_N: Tensor, clusters: Clusters, features_ND: Tensor | None, *, repeats_are_alike: bool
+) -> list[Tensor]:
+    """Held-out losses of predictors of one source, nats [L, N] each."""
+    base_LNK = predictions(p_LNK, object_N, clusters, features_ND)
+    others = with_other_draws(p_LNK, object_N, base_LNK) if repeats_are_alike else []
+    return [cross_entropy(p_LNK, q_LNK) for q_LNK in (base_LNK, *others)]
 
 
 def critical_value(level: float, units: int) -> float:

@@ -25,6 +25,8 @@ class Pairs:
         question_N: int64.
         stratum_N: int64; None for one stratum.
         weights_N: float64, summing to 1.
+        features_vision: [N, D] or None.
+        features_language: [N, D] or None.
         of_image_N: How many questions the row's image has (in the row's stratum), float64; infinity: no end of them.
         of_question_N: How many images have the row's question, float64.
         law: The law of questions.
@@ -36,6 +38,8 @@ class Pairs:
     question_N: Tensor
     stratum_N: Tensor | None
     weights_N: Tensor
+    features_vision: Tensor | None
+    features_language: Tensor | None
     of_image_N: Tensor
     of_question_N: Tensor
     law: Law
@@ -61,6 +65,8 @@ def check_pairs(
     questions: Tensor,
     *,
     law: Law,
+    features_vision: Tensor | None,
+    features_language: Tensor | None,
     weights: Tensor | None,
     strata: Tensor | None,
     questions_available: Tensor | None,
@@ -98,6 +104,8 @@ def check_pairs(
         question_N=question_N,
         stratum_N=stratum_N,
         weights_N=weights_N,
+        features_vision=_features("features_vision", features_vision, image_N, like),
+        features_language=_features("features_language", features_language, question_N, like),
         of_image_N=of_image_N,
         of_question_N=of_question_N,
         law=law,
@@ -138,6 +146,30 @@ def _check_equal_within(weights_N: Tensor, image_N: Tensor, images: Tensor) -> N
             "the pairs of an image are draws of one law, so that their weights are equal, and over 0",
             "weight whole images, and name what is drawn apart in strata",
         )
+
+
+def _features(name: str, values: Tensor | None, object_N: Tensor, like: Tensor) -> Tensor | None:
+    """Features of the rows' objects on the posteriors' device: finite, and the same in all rows of an object."""
+    if values is None:
+        return None
+    if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != len(object_N) or values.numel() == 0:
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise InputError(f"{name} is {got}", f"it is a row for each of the {len(object_N)} pairs", f"reshape {name}")
+    values = values.detach().to(like.device)
+    bad = (~torch.isfinite(values).all(1)).nonzero()[:, 0]
+    if len(bad):
+        raise InputError(f"row {int(bad[0])} of {name} is not finite", "features are numbers", f"check {name}")
+    first_U = torch.full((int(object_N.max()) + 1,), len(object_N), dtype=torch.int64, device=like.device)
+    first_U = first_U.scatter_reduce(0, object_N, torch.arange(len(object_N), device=like.device), "amin")
+    differ = (values != values[first_U[object_N]]).any(1).nonzero()[:, 0]
+    if len(differ):
+        row = int(differ[0])
+        raise InputError(
+            f"row {row} of {name} differs from row {int(first_U[object_N[row]])}, of the same identity",
+            "features belong to the image, or the question, and not to the pair",
+            "take features from before the sources meet",
+        )
+    return values
 
 
 def _available(name: str, values: Tensor | None, object_N: Tensor, stratum_N: Tensor | None, like: Tensor) -> Tensor:
