@@ -6,8 +6,9 @@ from PIL import Image
 
 from fusionscope.data import Collator
 from fusionscope.data.collate import IGNORE, square
+from fusionscope.data.marked import Filling, Marked
 from fusionscope.data.templates import V1_SYSTEM
-from fusionscope.errors import ConfigError, DataError
+from fusionscope.errors import BadImageError, ConfigError, DataError
 from fusionscope.lvlm import family_of
 
 LLAVA = family_of("llava")
@@ -154,7 +155,8 @@ def test_a_token_across_the_border_is_refused(processor):
     [
         (row("Hi?"), r"turns \['user'\]"),
         (row("<image>\nHi?", "no"), "1 <image> placeholders and 0 images"),
-        ({"id": "a", "conversations": [{"from": "system", "value": "x"}]}, "has the turn"),
+        ({"id": "a", "conversations": [{"from": "tool", "value": "x"}]}, "has the turn"),
+        ({"id": "a", "conversations": [{"from": "system", "value": "x"}]}, r"turns \[\]"),
         ({"id": "a", "conversations": []}, r"turns \[\]"),
     ],
 )
@@ -186,3 +188,67 @@ def test_a_batch_of_texts_may_look_at_a_black_picture(processor, template):
         assert torch.equal(
             looking["labels"][i][looking["labels"][i] != IGNORE], plain["labels"][i][plain["labels"][i] != IGNORE]
         )
+
+
+def with_system(text, *values, image=None):
+    given = row(*values, image=image)
+    return {**given, "conversations": [{"from": "system", "value": text}, *given["conversations"]]}
+
+
+def test_a_system_turn_is_trained_on_and_not_supervised(processor, picture):
+    given = with_system("The cat is black.", "<image>\nIs it?", "yes", image=picture)
+    v1 = Collator(processor, "v1", family=LLAVA)([given])
+    text = processor.tokenizer.decode(v1["input_ids"][0]).replace("▁", " ")
+    assert "Thecatisblack.USER:" in "".join(text.split())
+    assert "assistant gives helpful" not in text
+    assert supervised_text(processor, v1).replace(" ", "") == "yes</s>"
+    chat = Collator(processor, "chat", family=LLAVA)([given])
+    text = processor.tokenizer.decode(chat["input_ids"][0]).replace("▁", " ")
+    assert text.index("system") < text.index("black") < text.index("user")
+    assert supervised_text(processor, chat).startswith("yes")
+
+
+def test_a_system_turn_that_a_template_drops_is_refused(processor, picture, monkeypatch):
+    given = with_system("Be brief.", "<image>\nIs it?", "yes", image=picture)
+    with pytest.raises(DataError, match="'a' has a system turn"):
+        Collator(processor, "plain", family=LLAVA)([given])
+    without = processor.chat_template.replace(
+        "{% for m in messages %}", "{% for m in messages if m.role != 'system' %}"
+    )
+    monkeypatch.setattr(processor, "chat_template", without)
+    with pytest.raises(DataError, match=r"does not write the system turn 'Be brief\.'"):
+        Collator(processor, "chat", family=LLAVA)([given])
+    with pytest.raises(DataError, match="has the system turn"):
+        Collator(processor, "v1", family=LLAVA)([with_system("<image>", "Hi?", "no")])
+
+
+class Picky:
+    """A processor's encoder that takes no image wider than it may be."""
+
+    needs_image = False
+
+    def __init__(self, encode):
+        self.encode = encode
+
+    def __call__(self, rendered, images):
+        if any(image.width > 1000 for some in images for image in some):
+            raise ValueError("absolute aspect ratio must be smaller than 200, got 250.0")
+        return self.encode(rendered, images)
+
+
+def test_an_image_that_the_processor_refuses_is_named(processor, picture):
+    collate = Collator(processor, "v1", family=LLAVA)
+    collate.encode = Picky(collate.encode)
+    thin = row("<image>\nWhat?", "A line.", image=Image.new("RGB", (2000, 8)), name="thin")
+    thin["image_names"] = ["lines/7.png"]
+    with pytest.raises(
+        BadImageError, match=r"sample 'thin' with images lines/7\.png \(2000 x 8\) is refused: absolute"
+    ):
+        collate([row(*ROW, image=picture), thin])
+    with pytest.raises(BadImageError, match="aspect ratio"):
+        Filling(collate, skip_unfit=True)([Marked(row=thin)])
+    marked, batch = Filling(collate, skip_bad=True).filled([Marked(row=row(*ROW, image=picture)), Marked(row=thin)])
+    assert [sample.counts for sample in marked] == [True, False]
+    assert "lines/7.png" in batch["skipped"][0]
+    assert "unfit" not in batch
+    assert bool((batch["labels"][1] == IGNORE).all())

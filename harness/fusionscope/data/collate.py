@@ -8,11 +8,13 @@ from PIL import Image
 
 from fusionscope.data.conversation import Conversation, Turn, parse
 from fusionscope.data.templates import TemplateName, render
-from fusionscope.errors import ConfigError, DataError, FusionscopeError, MissingDependencyError
+from fusionscope.errors import BadImageError, ConfigError, DataError, FusionscopeError, MissingDependencyError
 from fusionscope.lvlm import Encoded, Family, Rendered
 from fusionscope.tasks import open_image
 
 IGNORE = -100
+_OF_PROCESSORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What processors raise of an image that they cannot take."""
 
 
 class Collator:
@@ -75,7 +77,12 @@ class Collator:
         conversations = [parse(row) for row in rows]
         if self.require_image and not any(conversation.images for conversation in conversations):
             conversations.append(self._blank())
-        encoded = self._encoded(conversations)
+        try:
+            encoded = self._encoded(conversations)
+        except FusionscopeError:
+            raise
+        except _OF_PROCESSORS as error:
+            raise self._refusal(conversations, error) from error
         names = [conversation.id for conversation in conversations]
         batch = self._cut(self._labelled(encoded, names), names, [rendered.text for rendered in encoded.rendered])
         batch["labels"][len(rows) :] = IGNORE  # the black image's row, if there is one
@@ -94,10 +101,29 @@ class Collator:
                     f"keep {mark!r} out of the sample's words, and use a chat template that writes it once per image",
                 )
         images = [
-            [self._image(image, f"of sample {conversation.id}") for image in conversation.images]
+            [self._image(image, f"{name} of sample {conversation.id}") for name, image in conversation.named_images()]
             for conversation in conversations
         ]
         return self.encode(rendered, images)
+
+    def _refusal(self, conversations: Sequence[Conversation], error: Exception) -> DataError:
+        """What to say where the processor refuses a batch: which sample it refuses alone, and which images it has."""
+        processor = type(self.processor).__name__
+        for sample in conversations:
+            try:
+                self._encoded([sample])
+            except FusionscopeError:
+                raise
+            except _OF_PROCESSORS as alone:
+                sizes = [f"{name} ({image.width} x {image.height})" for name, image in sample.named_images()]
+                kind = BadImageError if sizes else DataError
+                return kind(
+                    f"sample {sample.id!r} with images {', '.join(sizes) or 'none'} is refused: {alone}",
+                    f"{processor} cannot prepare it",
+                    "leave the sample out, or allow a few to be skipped (max_bad_images)",
+                )
+        names = ", ".join(sample.id for sample in conversations)
+        return DataError(f"samples {names} cannot be prepared together: {error}", f"by {processor}", "report this")
 
     def _labelled(self, encoded: Encoded, ids: Sequence[str]) -> dict[str, Any]:
         batch = encoded.inputs

@@ -99,7 +99,7 @@ def opened(row: Mapping[str, Any], place: str, folder: ImageFolder) -> dict[str,
     """
     row = checked(row, place)
     images = [_open(image, place, folder) for image in row["image"]]
-    return {**row, "image": images or None}
+    return {**row, "image": images or None, "image_names": [_name(image) for image in row["image"]]}
 
 
 def _open(given: Any, place: str, folder: ImageFolder) -> Image.Image:
@@ -121,6 +121,10 @@ def _open(given: Any, place: str, folder: ImageFolder) -> Image.Image:
         ) from error
     except DataError as error:
         raise DataError(f"{place}: {error.what}", error.why, error.fix) from error
+
+
+def _name(given: Any) -> str:
+    return str(given.get("path") if isinstance(given, Mapping) else given)[:200]
 
 
 def _of_table(given: Mapping[str, Any], name: str) -> Image.Image:

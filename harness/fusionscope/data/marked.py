@@ -86,11 +86,13 @@ class Filling:
     Args:
         collate: Collates rows.
         skip_unfit: Skip rows that the collator refuses (`Collator`) in place of failing.
+        skip_bad: The same for rows whose images the model's processor refuses.
     """
 
-    def __init__(self, collate: Collator, skip_unfit: bool = False) -> None:
+    def __init__(self, collate: Collator, skip_unfit: bool = False, skip_bad: bool = False) -> None:
         self.collate = collate
         self.skip_unfit = skip_unfit
+        self.skip_bad = skip_bad
 
     def __call__(self, marked: Sequence[Marked]) -> dict[str, Any]:
         """Collate; see `filled`."""
@@ -105,7 +107,7 @@ class Filling:
         try:
             batch: dict[str, Any] = self.collate([sample.row for sample in marked])
         except DataError:
-            if not self.skip_unfit:
+            if not (self.skip_unfit or self.skip_bad):
                 raise
             marked = [self._fit(sample) for sample in marked]
             batch = self.collate([sample.row for sample in marked])
@@ -119,9 +121,15 @@ class Filling:
         return marked, {**batch, **{name: texts for name, texts in reasons.items() if texts}}
 
     def _fit(self, sample: Marked) -> Marked:
-        """The row, or a placeholder where the collator refuses it alone."""
+        """The row, or a placeholder where the collator refuses it alone and it may be skipped."""
         try:
             self.collate([sample.row])
+        except BadImageError as error:
+            if not self.skip_bad:
+                raise
+            return placeholder(skipped=error.what if sample.counts else sample.skipped)
         except DataError as error:
+            if not self.skip_unfit:
+                raise
             return placeholder(skipped=sample.skipped, unfit=error.what if sample.counts else "")
         return sample

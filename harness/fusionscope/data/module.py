@@ -40,8 +40,8 @@ class LlavaDataModule(L.LightningDataModule):
         drop_last: Leave out an uneven last batch.
         group_by_length: Put samples of one modality and similar length together, as LLaVA does in stage 2; the dataset
             needs a method ``lengths()``, as `LlavaJson` has.
-        max_bad_images: Maximum number of unreadable images, on each process; each is named in a warning and its sample
-            skipped.
+        max_bad_images: Maximum number of images, on each process, that are missing, cannot be read, or are refused by
+            the model's processor; each is named in a warning and its sample skipped.
         max_bad_samples: Maximum number of samples without a supervised token, on each process, such as those whose
             first answer begins after ``max_length``; each is named in a warning and skipped.
         num_workers: Worker processes that prepare batches.
@@ -167,7 +167,7 @@ class LlavaDataModule(L.LightningDataModule):
             require_image=require_image,
             family=self._family(),
         )
-        collate = Filling(collator, skip_unfit=self.max_bad_samples > 0)
+        collate = Filling(collator, skip_unfit=self.max_bad_samples > 0, skip_bad=self.max_bad_images > 0)
         if not self.packing:
             return collate
         lvlm = self._lvlm()

@@ -25,8 +25,9 @@ def render(conversation: Conversation, template: TemplateName, processor: Any, f
     Args:
         conversation: The conversation.
         template: ``"plain"``: images, caption, newline; the user's words are dropped (LLaVA's stage 1). ``"v1"``:
-            Vicuna's dialogue (LLaVA-1.5's stage 2). ``"chat"``: the model's own chat template; for families whose
-            checkpoints have none, the form of the prompts that they were trained on.
+            Vicuna's dialogue (LLaVA-1.5's stage 2), a sample's system turn in place of Vicuna's. ``"chat"``: the
+            model's own chat template; for families whose checkpoints have none, the form of the prompts that they were
+            trained on.
         processor: The model's processor.
         form: How the model's family writes its prompts.
 
@@ -48,6 +49,12 @@ def _plain(conversation: Conversation, processor: Any, form: PromptForm) -> Rend
             "the template 'plain' is for captions: one image, one answer",
             "use the template 'v1' or 'chat'",
         )
+    if conversation.system is not None:
+        raise DataError(
+            f"sample {conversation.id!r} has a system turn",
+            "the template 'plain' has no place for it, as it has none for the user's words",
+            "use the template 'v1' or 'chat'",
+        )
     head = form.image_text * len(conversation.images)
     text = head + conversation.turns[1].text + "\n"
     return Rendered(text=text, spans=((len(head), len(text)),))
@@ -57,7 +64,7 @@ def _v1(conversation: Conversation, processor: Any, form: PromptForm) -> Rendere
     end: str | None = processor.tokenizer.eos_token
     if end is None:
         raise _no_end("v1", "set it, or use the template 'chat'")
-    text = V1_SYSTEM + " "
+    text = (V1_SYSTEM if conversation.system is None else conversation.system) + " "
     spans = []
     for turn in conversation.turns:
         if turn.role == "user":
@@ -76,7 +83,8 @@ def _no_end(template: TemplateName, fix: str) -> ConfigError:
 
 def _chat(conversation: Conversation, processor: Any, form: PromptForm) -> Rendered:
     template = _chat_template(processor, form)
-    messages = [_message(turn) for turn in conversation.turns]
+    system = [] if conversation.system is None else [_said("system", conversation.system)]
+    messages = [*system, *(_message(turn) for turn in conversation.turns)]
     tokens = dict(processor.tokenizer.special_tokens_map)
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
     rendered = _by_marks if marked else _by_prefixes
@@ -106,6 +114,10 @@ def _message(turn: Turn) -> dict[str, Any]:
     return {"role": turn.role, "content": [*images, {"type": "text", "text": turn.text}]}
 
 
+def _said(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
 def _by_marks(messages: list[dict[str, Any]], template: str, tokens: dict[str, Any]) -> Rendered:
     texts, marks = _render([messages], chat_template=template, return_assistant_tokens_mask=True, **tokens)
     return Rendered(text=texts[0], spans=tuple((start, end) for start, end in marks[0]))
@@ -128,7 +140,7 @@ def _by_prefixes(messages: list[dict[str, Any]], template: str, tokens: dict[str
 
     full = write(messages)
     spans = []
-    for i in range(1, len(messages), 2):
+    for i in (i for i, message in enumerate(messages) if message["role"] == "assistant"):
         before = write(messages[:i], header=True)
         after = write(messages[: i + 1])
         if not full.startswith(before):  # LLaVA-OneVision's template announces an answer otherwise than it writes it
@@ -160,6 +172,15 @@ def _common(text: str, other: str) -> str:
 
 
 def _checked(conversation: Conversation, rendered: Rendered) -> Rendered:
+    system = conversation.system
+    if system is not None and (
+        system.strip() not in rendered.text or repr(_said("system", system)["content"]) in rendered.text
+    ):
+        raise DataError(
+            f"sample {conversation.id!r}: the chat template does not write the system turn {system[:80]!r}",
+            "it would be trained without what it answers to",
+            "use a template that writes system turns, the template 'v1', or leave the sample out",
+        )
     said = [turn.text for turn in conversation.turns if turn.role == "assistant"]
     marked = [rendered.text[start:end] for start, end in rendered.spans]
     if len(said) != len(marked) or any(text.strip() not in span for text, span in zip(said, marked, strict=True)):
