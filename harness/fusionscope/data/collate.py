@@ -9,12 +9,10 @@ from PIL import Image
 from fusionscope.data.conversation import Conversation, Turn, parse
 from fusionscope.data.templates import TemplateName, render
 from fusionscope.errors import BadImageError, ConfigError, DataError, FusionscopeError, MissingDependencyError
-from fusionscope.lvlm import Encoded, Family, Rendered
+from fusionscope.lvlm import PROCESSOR_ERRORS, Encoded, Family, Rendered
 from fusionscope.tasks import open_image
 
 IGNORE = -100
-_OF_PROCESSORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What processors raise of an image that they cannot take."""
 
 
 class Collator:
@@ -81,7 +79,7 @@ class Collator:
             encoded = self._encoded(conversations)
         except FusionscopeError:
             raise
-        except _OF_PROCESSORS as error:
+        except PROCESSOR_ERRORS as error:
             raise self._refusal(conversations, error) from error
         names = [conversation.id for conversation in conversations]
         batch = self._cut(self._labelled(encoded, names), names, [rendered.text for rendered in encoded.rendered])
@@ -114,7 +112,7 @@ class Collator:
                 self._encoded([sample])
             except FusionscopeError:
                 raise
-            except _OF_PROCESSORS as alone:
+            except PROCESSOR_ERRORS as alone:
                 sizes = [f"{name} ({image.width} x {image.height})" for name, image in sample.named_images()]
                 kind = BadImageError if sizes else DataError
                 return kind(

@@ -18,7 +18,7 @@ from fusionscope.lvlm.model import LVLM, repeat_cache
 from fusionscope.lvlm.offload import execution_device, module_dtype
 from fusionscope.lvlm.packing import PACKED_TOKENS, CannotPack, ImageInputs, PackedRows, packed_rows
 from fusionscope.lvlm.parts import modules_of, parameters_by_part
-from fusionscope.lvlm.processor import ComposedProcessor, load_processor
+from fusionscope.lvlm.processor import PROCESSOR_ERRORS, ComposedProcessor, load_processor
 from fusionscope.lvlm.prompt import IMAGE, Prompt, PromptForm, common_prefix
 from fusionscope.lvlm.quiet import undisturbed
 from fusionscope.lvlm.register import family_of, family_of_checkpoint, family_of_model, known_model_types
@@ -28,6 +28,7 @@ __all__ = [
     "LVLM",
     "PACKED_TOKENS",
     "PART_NAMES",
+    "PROCESSOR_ERRORS",
     "Adapter",
     "Batch",
     "CannotPack",

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from fusionscope.errors import ConfigError, InputError, UnknownNameError
+from fusionscope.errors import BadImageError, ConfigError, FusionscopeError, InputError, UnknownNameError
 from fusionscope.lvlm.adapters import Adapter, Features
 from fusionscope.lvlm.batch import Batch
 from fusionscope.lvlm.capture import Capture
@@ -15,8 +15,10 @@ from fusionscope.lvlm.family import Family
 from fusionscope.lvlm.features import FeatureCache
 from fusionscope.lvlm.fingerprint import weights_fingerprint
 from fusionscope.lvlm.offload import execution_device
+from fusionscope.lvlm.processor import PROCESSOR_ERRORS
 from fusionscope.lvlm.prompt import Prompt
 from fusionscope.lvlm.register import family_of_model, known_families
+from fusionscope.tasks import LazyImages
 
 
 class LVLM:
@@ -45,6 +47,7 @@ class LVLM:
                 )
         self.processor = processor
         self.model = model
+        self._refusals: dict[str, BadImageError | None] = {}
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any) -> Self:
@@ -182,8 +185,58 @@ class LVLM:
         return [
             _on_cpu(features)
             for chunk in chunks
-            for features in self.adapter.encode_images(self.adapter.process([images[i] for i in chunk]))
+            for features in self.adapter.encode_images(self._pixels(images, chunk))
         ]
+
+    def _pixels(self, images: Sequence[Any], which: Sequence[int]) -> list[Features]:
+        """What the processor makes of the images of these numbers; names the one that it refuses."""
+        opened = [images[i] for i in which]
+        try:
+            return self.adapter.process(opened)
+        except FusionscopeError:
+            raise
+        except PROCESSOR_ERRORS:
+            sources = LazyImages.of(images).sources
+            for i, image in zip(which, opened, strict=True):
+                refusal = self.refusal(image, sources[i].name)
+                if refusal is not None:
+                    raise refusal from None
+            raise
+
+    def refusal(self, image: Any, name: str) -> BadImageError | None:
+        """Why the model's image processor refuses an image, or None where it takes it.
+
+        Args:
+            image: A PIL image.
+            name: What messages call it.
+        """
+        try:
+            self.adapter.process([image])
+        except FusionscopeError:
+            raise
+        except PROCESSOR_ERRORS as error:
+            return BadImageError(
+                f"image {name!r} ({image.width} x {image.height}) is refused: {error}",
+                f"{type(self.processor.image_processor).__name__} cannot prepare it",
+                "leave the image out, or allow a few to be left out (max_bad_images)",
+            )
+        return None
+
+    def refusals(self, images: Sequence[Any]) -> dict[int, BadImageError]:
+        """Which images the model's image processor refuses, and why; each content is tried once.
+
+        Args:
+            images: A sequence of PIL images.
+        """
+        lazy = LazyImages.of(images)
+        refused: dict[int, BadImageError] = {}
+        for i, source in enumerate(lazy.sources):
+            digest = lazy.digest(i)
+            if digest not in self._refusals:
+                self._refusals[digest] = self.refusal(source.open(), source.name)
+            if (error := self._refusals[digest]) is not None:
+                refused[i] = error
+        return refused
 
     def _through(self, cache: FeatureCache, keys: Sequence[str], images: Sequence[Any], at_once: int) -> list[Features]:
         """The same for all images, those that the cache lacks computed and put there."""

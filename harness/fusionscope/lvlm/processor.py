@@ -8,6 +8,9 @@ from typing import Any
 from fusionscope.errors import InputError
 from fusionscope.lvlm.register import known_families
 
+PROCESSOR_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What transformers' processors raise of an image that they cannot take."""
+
 
 @dataclass(kw_only=True)
 class ComposedProcessor:

@@ -9,8 +9,9 @@ from fusionscope.probe.result import ProbeResult
 from fusionscope.probe.spec import ProbeSpec
 from fusionscope.probe.tuning import compare_lens, load_lens
 from fusionscope.tasks import HeldOutTask
-from fusionscope.tasks.transforms import without_unreadable
+from fusionscope.tasks.transforms import UNREADABLE, without_images, without_unreadable
 
+REFUSED = "are refused by the model's processor"
 _DEFAULT = ProbeSpec()
 _EXECUTION = Execution()
 
@@ -40,6 +41,8 @@ def probe(
     """
     spec.check(task)
     task = readable(task, spec)
+    content = task.fingerprint
+    task = shown(lvlm, task, spec)
     lens = lens_of(lvlm, spec)
     model = execution.model_fingerprint or weights_fingerprint([lvlm.model])
     return results(
@@ -47,7 +50,7 @@ def probe(
         task,
         spec,
         lens=lens.name,
-        fingerprints={"task": task.fingerprint, "model": model},
+        fingerprints={"task": content, "model": model},
         device=lvlm.adapter.device,
     )
 
@@ -57,7 +60,7 @@ def posteriors(
 ) -> Posteriors:
     """The layer below `probe`: the model's answer distributions, before any estimator; see there."""
     spec.design_of(task)
-    return _run(lvlm, readable(task, spec), spec, lens_of(lvlm, spec), execution)
+    return _run(lvlm, shown(lvlm, readable(task, spec), spec), spec, lens_of(lvlm, spec), execution)
 
 
 def readable(task: HeldOutTask, spec: ProbeSpec) -> HeldOutTask:
@@ -67,6 +70,16 @@ def readable(task: HeldOutTask, spec: ProbeSpec) -> HeldOutTask:
         DataError: More than that cannot be read.
     """
     return without_unreadable(task, spec.max_bad_images) if spec.max_bad_images else task
+
+
+def shown(lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec) -> HeldOutTask:
+    """The task without images that the model's processor refuses, as far as the specification allows.
+
+    Raises:
+        DataError: It refuses more than that, unreadable ones counted in.
+    """
+    left = spec.max_bad_images - task.dropped.get(UNREADABLE, 0)
+    return without_images(task, lvlm.refusals(task.images), left, REFUSED) if spec.max_bad_images else task
 
 
 def lens_of(lvlm: LVLM, spec: ProbeSpec) -> Lens:

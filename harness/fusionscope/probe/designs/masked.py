@@ -28,7 +28,7 @@ from fusionscope.probe.engine.runner import Passes
 from fusionscope.probe.engine.scoring import Rows, to_posteriors
 from fusionscope.probe.engine.session import features_of, passes_for, rows_of
 from fusionscope.probe.posteriors import FALLBACK_MASS, PairPosteriors
-from fusionscope.tasks import HeldOutTask, Question
+from fusionscope.tasks import HeldOutTask, Question, digest_of_images
 
 Mask = Literal["noise", "mean", "remove", "other"]
 
@@ -220,8 +220,8 @@ def _known(job: _Job, part: str, embeddings: Iterable[Tensor]) -> Moments:
     cache = job.execution.feature_cache
     if cache is None:
         return moments(embeddings)
-    over = sha256(repr((tuple(job.task.image_ids), job.rows.ids)).encode()).hexdigest()
-    key = (weights_fingerprint([job.lvlm.model]), f"noise/{job.task.name}/{over}/{part}")
+    over = sha256(repr((digest_of_images(job.task.images), job.rows.ids)).encode()).hexdigest()
+    key = (weights_fingerprint([job.lvlm.model]), f"noise/{over}/{part}")
     kept = cache.get(key)
     if kept is None:
         found = moments(embeddings)

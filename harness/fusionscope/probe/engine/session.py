@@ -11,7 +11,7 @@ from fusionscope.probe.engine.execution import Execution, Progress
 from fusionscope.probe.engine.memory import automatic_rows
 from fusionscope.probe.engine.runner import Budget, Passes
 from fusionscope.probe.engine.scoring import Rows, Scoring, build_rows
-from fusionscope.tasks import HeldOutTask, Question
+from fusionscope.tasks import HeldOutTask, Question, digest_of_images
 
 IMAGES_AT_ONCE = 32
 
@@ -23,7 +23,7 @@ def rows_of(lvlm: LVLM, questions: Sequence[Question], scoring: Scoring) -> Rows
 
 def features_of(lvlm: LVLM, task: HeldOutTask, execution: Execution) -> list[Features]:
     """Embeddings of the task's images, fewer at a time where memory runs out."""
-    keys = [f"{task.name}/{name}" for name in task.image_ids]
+    keys = None if execution.feature_cache is None else digest_of_images(task.images)
     smaller = "free memory, or let the processor make the images smaller"
     budget = Budget(rows=IMAGES_AT_ONCE, alone=not is_sharded(lvlm.model), of="image", smaller=smaller)
     while True:

@@ -10,6 +10,8 @@ from fusionscope.errors import BadImageError, DataError
 from fusionscope.tasks.sources.lazy import LazyImages
 from fusionscope.tasks.task import HeldOutTask
 
+UNREADABLE = "images that cannot be read"
+"""The reason under which `HeldOutTask.dropped` counts them."""
 _NAMED = 5
 
 
