@@ -1,4 +1,4 @@
-"""Vision features kept across probes: the tower is frozen, so an image is looked at once."""
+"""Vision features kept across probes: the tower is frozen, so an image is encoded once."""
 
 import hashlib
 from collections import OrderedDict
@@ -21,8 +21,8 @@ class FeatureCache:
 
     Args:
         max_bytes: The cap on the tensors in memory.
-        directory: Where features are kept as well, for later processes and for what does not fit into memory. Pictures
-            are told apart by their keys alone (a task's name and the picture's id): another directory for others.
+        directory: Where features are kept as well, for later processes and for what does not fit into memory. A probe's
+            keys are digests of the images' content, so that one directory serves any number of tasks.
 
     Example:
         >>> import torch
