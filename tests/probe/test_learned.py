@@ -48,15 +48,15 @@ def test_redundancy_by_dependence_is_seen():
     assert abs(result.synergy) < 0.15
 
 
-def test_tasks_that_cannot_be_crossed_are_learned(llava, make_task):
+def test_natural_pairs_are_learned(llava, make_task):
     task = make_task(n_images=8, crossable=False)
-    found = posteriors(llava, task)
+    found = posteriors(llava, task, ProbeSpec(design="learned"))
     assert found.design == "learned"
     assert found.joint.shape == found.vision.shape == found.language.shape == (4, 24, 2)
     torch.testing.assert_close(
         found.joint, posteriors(llava, make_task(n_images=8)).conditionals.flatten(1, 2), atol=1e-5, rtol=0
     )
-    results = probe(llava, task, ProbeSpec(layers="last"))
+    results = probe(llava, task, ProbeSpec(design="learned", layers="last"))
     assert [(r.law, r.design, r.n, r.n_images, r.n_questions) for r in results] == [("natural", "learned", 24, 8, 3)]
     assert 0 <= results[0].diagnostics["marginal_mismatch"] < 0.1
     right = (found.joint[-1].argmax(-1) == task.pair_answers).double().mean()

@@ -115,7 +115,7 @@ def test_options_can_be_kept_while_the_question_is_noise(llava, task):
 
 
 def test_masking_never_happens_unasked(llava, make_task):
-    assert posteriors(llava, make_task(n_images=2, crossable=False), ProbeSpec(layers="last")).design == "learned"
+    assert posteriors(llava, make_task(n_images=2, crossable=False), ProbeSpec(layers="last")).design == "rows"
     assert posteriors(llava, make_task(n_images=2), ProbeSpec(layers="last")).design == "crossed"
 
 

@@ -46,7 +46,10 @@ def test_pope_is_crossable_and_knows_what_was_asked(tmp_path, lines, paint):
         "Is there a cat in the image?",
     ]
     assert task.truth.tolist() == [[0, 1], [1, -1]]
-    assert task.pair_weights["natural"].tolist() == [[pytest.approx(1 / 3)] * 2, [pytest.approx(1 / 3), 0]]
+    assert set(task.pair_weights) == {"uniform"}, "three rows tell no law over the grid"
+    assert task.default_design == "rows"
+    assert task.row_laws["benchmark"].images_total == 3
+    assert task.row_laws["population"].strata.tolist() == task.pair_answers.tolist()
     assert task.dropped == {"image missing": 1}
     assert task.images[0].size == (3, 2)
 

@@ -35,6 +35,9 @@ class PIDResult:
         union_upper: Certified upper bound of the union information, float64 [...]; without bias correction.
         converged: Whether the bounds are as close as requested, bool [...].
         standard_errors: Standard error of each atom and of the informations, by name; empty where none were requested.
+        identified: Ends, by name, of what the data identify of the atoms and informations, with sampling error
+            at 95 % included, float64 [...] each; empty where posteriors identify a point. The atoms are then NaN where
+            the interval is wide.
         n: How many samples, or pairs of the crossed design, the estimate rests on.
         estimator: The name of the estimator.
         diagnostics: Named tensors whose leading dimensions are those of the atoms.
@@ -57,6 +60,7 @@ class PIDResult:
     union_upper: Tensor
     converged: Tensor
     standard_errors: Mapping[str, Tensor] = field(default_factory=dict)
+    identified: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     n: int = 0
     estimator: str = "exact"
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
@@ -88,5 +92,10 @@ class PIDResult:
             return {name: function(tensor) for name, tensor in tensors.items()}
 
         changed: dict[str, Any] = dict(each({name: getattr(self, name) for name in _TENSORS}))
-        changed |= {"standard_errors": each(self.standard_errors), "diagnostics": each(self.diagnostics)}
+        ends = {name: (function(low), function(high)) for name, (low, high) in self.identified.items()}
+        changed |= {
+            "identified": ends,
+            "standard_errors": each(self.standard_errors),
+            "diagnostics": each(self.diagnostics),
+        }
         return replace(self, **changed)

@@ -5,7 +5,7 @@ from fusionscope.probe.designs import Design, PairDesign, get_design, known_desi
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.experimental.interventions import compare
 from fusionscope.probe.experimental.rotation import rotation_posteriors
-from fusionscope.probe.posteriors import GridPosteriors, PairPosteriors, Posteriors
+from fusionscope.probe.posteriors import GridPosteriors, PairPosteriors, Posteriors, RowPosteriors
 from fusionscope.probe.probe import lens_of, posteriors, probe, readable
 from fusionscope.probe.record import model_name, to_record
 from fusionscope.probe.result import ProbeResult
@@ -20,6 +20,7 @@ __all__ = [
     "Posteriors",
     "ProbeResult",
     "ProbeSpec",
+    "RowPosteriors",
     "compare",
     "get_design",
     "known_designs",

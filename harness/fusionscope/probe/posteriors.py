@@ -1,6 +1,7 @@
 """What a design makes of a model and a task: the model's answer distributions at every probed layer.
 
-Two classes, for the two shapes that there are: every image with every question, and pairs. Each knows how to become
+Three classes, for the shapes that there are: every image with every question, pairs with what stands for either
+modality alone, and pairs as they are. Each knows how to become
 the sample that an estimator takes, and what accuracies and diagnostics it holds, so that nobody asks which it is.
 
 Shapes: A images, B questions, N pairs, K answers, L layers.
@@ -14,8 +15,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fusionscope.pid.estimators import GridSample, PairSample
-from fusionscope.tasks import HeldOutTask
+from fusionscope.pid.estimators import GridSample, PairSample, RowSample, Sample
+from fusionscope.tasks import HeldOutTask, RowLaw
 
 FALLBACK_MASS = 0.3
 """Mass of the options under which the paper (arXiv 2603.29676) replaces a distribution by the uniform one."""
@@ -36,7 +37,7 @@ class View:
         n_questions: Questions among them.
     """
 
-    sample: GridSample | PairSample
+    sample: Sample
     accuracies: Mapping[str, Tensor]
     diagnostics: Mapping[str, Tensor]
     n: int
@@ -191,6 +192,63 @@ class PairPosteriors(Posteriors):
             n_images=len(images.unique()),
             n_questions=len(questions.unique()),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPosteriors(Posteriors):
+    """Natural pairs as they are: nothing stands for either modality alone.
+
+    Args:
+        joint: float64 [L, N, K], p(y | image, question) of each pair.
+        pairs: int64 [N, 2], the pairs.
+        pair_answers: int64 [N], their right answers, -1 where unknown.
+        laws: The laws of questions under which they can stand, by name, about these pairs.
+    """
+
+    joint: Tensor
+    pairs: Tensor
+    pair_answers: Tensor
+    laws: Mapping[str, RowLaw]
+
+    def finite_layers(self) -> Tensor:
+        return _finite(self.joint)
+
+    def with_uniform(self, layers: Tensor) -> Self:
+        return replace(self, joint=_uniform_where(layers, self.joint))
+
+    def under(self, law: str, task: HeldOutTask) -> View:
+        images, questions = self.pairs.T
+        rows = self.laws[law]
+        known = self.pair_answers >= 0
+        return View(
+            sample=RowSample(
+                joint=self.joint,
+                images=images,
+                questions=questions,
+                law=rows.name,
+                strata=rows.strata,
+                questions_available=rows.questions_available,
+                images_available=rows.images_available,
+                images_total=rows.images_total,
+                questions_enumerated=task.questions_enumerated and rows.name == "population",
+            ),
+            accuracies={
+                "accuracy": (self.joint[:, known].argmax(-1) == self.pair_answers[known]).double().mean(-1),
+                "accuracy_without_image": _unknown(self.joint),
+                "accuracy_without_text": _unknown(self.joint),
+            },
+            diagnostics={
+                "option_mass": self.mass.mean(-1),
+                "fallback_rate": (self.mass < FALLBACK_MASS).double().mean(-1),
+            },
+            n=len(self.pairs),
+            n_images=len(images.unique()),
+            n_questions=len(questions.unique()),
+        )
+
+
+def _unknown(p_LNK: Tensor) -> Tensor:
+    return torch.full(p_LNK.shape[:1], float("nan"), dtype=torch.float64)
 
 
 def accuracies(p_LABK: Tensor, weights: Tensor, truth: Tensor | None) -> dict[str, Tensor]:

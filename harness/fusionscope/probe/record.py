@@ -67,6 +67,7 @@ def to_record(
         accuracy_without_text=result.accuracy_without_text,
         standard_errors=errors,
         intervals=_intervals(pid),
+        identified={name: (float(low), float(high)) for name, (low, high) in pid.identified.items()},
         diagnostics=dict(result.diagnostics),
         seconds=result.seconds,
         tokens=result.tokens,

@@ -26,18 +26,19 @@ class ProbeSpec:
 
     Args:
         design: Where p(answer | image) and p(answer | question) come from, by name. None is each task's own default:
-            ``"crossed"`` where every question makes sense with every image, else ``"learned"``; nothing is masked
-            unasked.
+            ``"crossed"`` where every question makes sense with every image, else ``"rows"``, the natural pairs and what
+            they identify; nothing is masked or learned unasked.
         design_options: Options of the design, such as ``{"mask": "mean", "draws": 6}`` of ``"masked"``.
         estimator: The estimator of the decomposition, by name.
         estimator_options: Options of the estimator.
-        laws: Under which laws of questions: names of a task's pair weights, or ``"all"`` that it has.
+        laws: Under which laws of questions: names, or ``"all"`` that the task has in this design.
         layers: ``"all"``, ``"last"``, a number or several: 0 is the input embeddings, i the i-th decoder layer, -1 the
             last one.
         scoring: How candidates are scored, see `fusionscope.probe.engine.scoring.build_rows`.
         lens: Path of a tuned lens, or a lens; None is the model's own norm and head, the logit lens.
         fallback: Uniform distribution where the options hold less than this mass (the paper's 0.3); None keeps them.
-        max_pairs: Designs over natural pairs use at most this many, drawn by the seed; None uses all.
+        max_pairs: Designs over natural pairs use at most this many, drawn by the seed (``"rows"``: whole images); None
+            uses all.
         max_bad_images: Maximum number of images that cannot be read; they are left out and counted.
         seed: Of everything that is drawn; the global random state is never used.
         standard_errors: Compute them.
@@ -85,7 +86,7 @@ class ProbeSpec:
         Raises:
             InputError: The task cannot be probed in this design.
         """
-        name = self.design or ("crossed" if task.crossable else "learned")
+        name = self.design or task.default_design or ("crossed" if task.crossable else "rows")
         design = get_design(name, self.design_options)
         design.check(task)
         return design

@@ -140,7 +140,13 @@ class Record:
         return {atom: getattr(self, atom) for atom in ATOMS}
 
     def interval(self, atom: str) -> tuple[float, float]:
-        """Ends of an atom's 95 % interval, in bits: as stored, else of the normal one; NaN without a standard error."""
+        """Ends of an atom's 95 % interval, in bits; NaN where there is none.
+
+        What the data identify of it where that is an interval, sampling error included; else the interval of the
+        estimate as stored, or the normal one.
+        """
+        if atom in self.identified:
+            return self.identified[atom]
         value, margin = getattr(self, atom), Z_95 * self.standard_errors.get(atom, nan)
         return self.intervals.get(atom, (value - margin, value + margin))
 

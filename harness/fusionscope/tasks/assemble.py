@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fusionscope.errors import BadImageError, ConfigError, DataError
+from fusionscope.tasks.law import RowLaw, benchmark_law
 from fusionscope.tasks.sources.lazy import ImageSource, LazyImages, MissingImage
 from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
 
@@ -53,6 +54,9 @@ def natural_task(
     source: Source,
     *,
     crossable: bool,
+    strata_by_answer: bool = False,
+    default_design: str | None = None,
+    questions_enumerated: bool = False,
     dropped: Mapping[str, int],
     n: int | None = None,
     seed: int = 0,
@@ -66,8 +70,12 @@ def natural_task(
         answers: The K answers.
         source: Citation and licence.
         crossable: Whether every question makes sense with every image; the truth of a pair that nobody asked is -1.
+        strata_by_answer: Under a population law, an image's questions are drawn answer by answer.
+        default_design: The design that the task is probed in where none is named.
+        questions_enumerated: The questions are a finite list, all of it.
         dropped: Rows left out, by reason.
-        n: Number of items, drawn without replacement; all by default.
+        n: Number of images, drawn without replacement, each with all of its items: items drawn one by one would be a
+            sample of neither law. All by default.
         seed: Seed of the draw.
         max_bad_images: Maximum number of images that are missing or cannot be read and are left out, with a warning and
             the items about them counted; all are opened for it. By default none may be missing, and the first that
@@ -82,26 +90,32 @@ def natural_task(
     _check_number("max_bad_images", max_bad_images, 0, "it is the maximum number of images that may be left out")
     if not items:
         raise DataError(f"task {name!r} has nothing left", f"left out: {dict(dropped)}", "check path and image_folder")
-    chosen, lost = _drawn(name, items, n, seed, max_bad_images)
+    kept, lost = _drawn(name, items, n, seed, max_bad_images)
+    chosen = [items[i] for i in kept]
     images = {item.image.name: item.image for item in chosen}
-    row_of = {image: a for a, image in enumerate(images)}
-    column_of = {question: b for b, question in enumerate(dict.fromkeys(item.question for item in chosen))}
-    pairs = torch.tensor([[row_of[item.image.name], column_of[item.question]] for item in chosen])
+    pairs, questions = _pairs(chosen)
     pair_answers = torch.tensor([item.answer for item in chosen])
-    truth, weights = _grid(pairs, pair_answers, (len(row_of), len(column_of))) if crossable else (None, {})
-    not_drawn = len(items) - len(chosen) - sum(lost.values())
-    counts = {**dropped, **lost, "items not drawn": not_drawn}
+    truth, weights = _grid(pairs, pair_answers, (len(images), len(questions))) if crossable else (None, {})
+    laws = (
+        RowLaw(strata=pair_answers if strata_by_answer else None),
+        benchmark_law(_pairs(items)[0], torch.tensor(kept)),
+    )
+    not_drawn = len({item.image.name for item in items} - set(images)) - sum(lost.values())
+    counts = {**dropped, **lost, "images not drawn": not_drawn}
     return HeldOutTask(
         name=name,
         images=LazyImages(images.values()),
         image_ids=list(images),
-        questions=list(column_of),
+        questions=questions,
         answers=tuple(answers),
         pairs=pairs,
         pair_answers=pair_answers,
         crossable=crossable,
         truth=truth,
         pair_weights=weights,
+        row_laws={law.name: law for law in laws},
+        default_design=default_design,
+        questions_enumerated=questions_enumerated,
         dropped={reason: count for reason, count in counts.items() if count},
         citation=source.citation,
         licence=source.licence,
@@ -113,44 +127,45 @@ def _check_number(name: str, value: Any, least: int, why: str) -> None:
         raise ConfigError(f"{name}={value!r}", why, f"give a whole number from {least}")
 
 
+def _pairs(items: Sequence[Item]) -> tuple[Tensor, list[Question]]:
+    """(image, question) of each item, numbered in the order of their first items, int64 [N, 2]; the questions."""
+    row_of = {name: a for a, name in enumerate(dict.fromkeys(item.image.name for item in items))}
+    column_of = {question: b for b, question in enumerate(dict.fromkeys(item.question for item in items))}
+    return torch.tensor([[row_of[item.image.name], column_of[item.question]] for item in items]), list(column_of)
+
+
 def _grid(pairs: Tensor, answers: Tensor, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
     """Truth and weights over all images and questions: gigabytes where there are tens of thousands of each."""
     truth = torch.full(shape, -1)
     truth[pairs[:, 0], pairs[:, 1]] = answers
-    weights = torch.zeros(shape, dtype=torch.float64)
-    weights.index_put_(tuple(pairs.T), torch.ones(len(pairs), dtype=torch.float64), accumulate=True)
-    return truth, {"uniform": uniform_weights(*shape), "natural": weights / weights.sum()}
+    return truth, {"uniform": uniform_weights(*shape)}
 
 
 def _drawn(
     name: str, items: Sequence[Item], n: int | None, seed: int, max_bad_images: int
-) -> tuple[list[Item], dict[str, int]]:
-    """Items in their order, all or ``n`` drawn; and how many were passed over, by what is wrong with their image."""
-    order = list(range(len(items)))
-    if n is not None and n < len(items):
-        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
-    wanted = len(items) if n is None else n
-    good: list[int] = []
+) -> tuple[list[int], dict[str, int]]:
+    """Places of the items about all images, or ``n`` drawn ones; images passed over, by what is wrong with them."""
+    images = {item.image.name: item.image for item in items}
+    names = list(images)
+    if n is not None and n < len(names):
+        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+        names = [names[i] for i in order]
+    wanted = len(names) if n is None else n
+    good: set[str] = set()
     lost: Counter[str] = Counter()
     bad: dict[str, BadImageError] = {}
-    opened: set[str] = set()
-    for i in order:
-        if len(good) == wanted:
+    for image in names:
+        if len(good) == wanted or (max_bad_images and len(bad) > max_bad_images):
             break
-        image = items[i].image
-        if image.name not in opened:
-            opened.add(image.name)
-            error = _failure(image) if max_bad_images or isinstance(image, MissingImage) else None
-            if error is not None:
-                bad[image.name] = error
-        if image.name in bad:
-            lost["image missing" if isinstance(image, MissingImage) else "image cannot be read"] += 1
+        missing = isinstance(images[image], MissingImage)
+        error = _failure(images[image]) if max_bad_images or missing else None
+        if error is None:
+            good.add(image)
         else:
-            good.append(i)
-        if max_bad_images and len(bad) > max_bad_images:
-            break
+            bad[image] = error
+            lost["image missing" if missing else "image cannot be read"] += 1
     _tell(name, bad, lost, max_bad_images, left=len(good))
-    return [items[i] for i in sorted(good)], dict(lost)
+    return [i for i, item in enumerate(items) if item.image.name in good], dict(lost)
 
 
 def _failure(image: ImageSource) -> BadImageError | None:
@@ -178,8 +193,8 @@ def _tell(name: str, bad: Mapping[str, BadImageError], lost: Counter[str], max_b
     if not left:
         raise DataError(f"task {name!r} has nothing left: {shown}", f"left out: {dict(lost)}", "restore the images")
     warnings.warn(
-        f"task {name!r}: {len(bad)} images (of {max_bad_images} allowed) are left out, and {sum(lost.values())} items "
-        f"about them: {shown}",
+        f"task {name!r}: {len(bad)} images (of {max_bad_images} allowed) are left out, with all that is asked about "
+        f"them: {shown}",
         stacklevel=4,
     )
 

@@ -111,7 +111,7 @@ def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = No
     every = sorted({question for question, answer, _ in questions_of("test") if belongs(question, answer)})
     questions = sorted(drawn(every, n_questions, seed))
     truth = torch.tensor([[answers.index(truth_of(q, known[image])) for q in questions] for image in images])
-    pairs, pair_answers, natural = _natural(images, questions, answers)
+    pairs, pair_answers = _natural(images, questions, answers)
     paths = image_paths("test")
     left_out = {
         "images of unknown colour or shape": len(facts("test")) - len(known),
@@ -128,7 +128,7 @@ def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = No
         pair_answers=pair_answers,
         crossable=True,
         truth=truth,
-        pair_weights={"uniform": uniform_weights(len(images), len(questions)), **natural},
+        pair_weights={"uniform": uniform_weights(len(images), len(questions))},
         questions_enumerated=len(questions) == len(every),
         dropped={reason: count for reason, count in left_out.items() if count},
         citation="Victor Zhou, easy-VQA, 2019, https://github.com/vzhou842/easy-VQA",
@@ -136,17 +136,13 @@ def load(variant: str = "", *, n_images: int = 256, n_questions: int | None = No
     )
 
 
-def _natural(
-    images: list[int], questions: list[str], answers: tuple[str, ...]
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The questions that the package itself asks about these images, and their weights over the crossed grid."""
+def _natural(images: list[int], questions: list[str], answers: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """The questions that the package itself asks about these images, and their answers."""
     at = {image: a for a, image in enumerate(images)}
     asked = {question: b for b, question in enumerate(questions)}
     there = [(at[i], asked[q], answers.index(a)) for q, a, i in questions_of("test") if i in at and q in asked]
     rows = torch.tensor(there, dtype=torch.int64).reshape(-1, 3)
-    weights = torch.zeros(len(images), len(questions), dtype=torch.float64)
-    weights.index_put_((rows[:, 0], rows[:, 1]), torch.ones(len(rows), dtype=torch.float64), accumulate=True)
-    return rows[:, :2], rows[:, 2], {"natural": weights / weights.sum()} if there else {}
+    return rows[:, :2], rows[:, 2]
 
 
 def _is_open(question: str, answer: str) -> bool:

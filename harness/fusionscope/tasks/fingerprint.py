@@ -20,8 +20,8 @@ def fingerprint_of(task: "HeldOutTask") -> str:
     """The hash of a task's content, 32 hexadecimal digits.
 
     It covers questions with candidates and blanked forms, answers, pairs and their answers, truth, named pair weights,
-    the flags, the order of everything, and the images by their digests. Names, ids, paths, citation and licence are no
-    content.
+    the laws of the pairs, the flags, the order of everything, and the images by their digests. Names, ids, paths,
+    citation and licence are no content.
 
     Args:
         task: The task; files of images are read, not decoded.
@@ -43,6 +43,9 @@ def _parts(task: "HeldOutTask") -> Iterator[bytes]:
     yield json.dumps([questions, list(task.answers), flags]).encode()
     yield from (_tensor(tensor) for tensor in (task.pairs, task.pair_answers))
     yield b"" if task.truth is None else _tensor(task.truth)
+    for law in task.row_laws.values():
+        yield f"{law.name} {law.images_total} {sorted(law.of_pairs())}".encode()
+        yield from (_tensor(tensor) for _, tensor in sorted(law.of_pairs().items()))
     for name in sorted(task.pair_weights):
         yield name.encode()
         yield _tensor(task.pair_weights[name])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusionscope.errors import InputError
 from fusionscope.tasks.fingerprint import fingerprint_of
+from fusionscope.tasks.law import RowLaw
 from fusionscope.tasks.sources.lazy import LazyImages
 
 
@@ -54,8 +55,12 @@ class HeldOutTask:
         pair_answers: int64 [N], index of the right answer of each natural pair, -1 where none is known.
         crossable: Whether every question makes sense with every image.
         truth: int64 [A, B], the right answer of every pair of a crossable task, -1 where there is none; or None.
-        pair_weights: Named weights over the crossed grid, each float64 [A, B] summing to 1. ``"uniform"`` is always
-            there for a crossable task; ``"natural"`` where the natural pairing is known.
+        pair_weights: Named laws of questions over the crossed grid, each float64 [A, B] summing to 1. ``"uniform"`` is
+            always there for a crossable task; ``"natural"`` where the probability of every pair is known, which the
+            few questions that a benchmark asks of an image do not tell.
+        row_laws: The laws of questions under which the natural pairs can stand, by name.
+        default_design: The design that it is probed in where none is named; None for crossing where every question
+            makes sense with every image, else the natural pairs.
         images_enumerated: The images are the whole population, not a sample of it (no bias correction on this axis).
         questions_enumerated: The same for the questions.
         images_balanced: The images are a subset balanced by design: what the answers depend on is as frequent among
@@ -76,6 +81,8 @@ class HeldOutTask:
     crossable: bool
     truth: Tensor | None = None
     pair_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    row_laws: Mapping[str, RowLaw] = field(default_factory=lambda: {"population": RowLaw()})
+    default_design: str | None = None
     images_enumerated: bool = False
     questions_enumerated: bool = False
     images_balanced: bool = False
@@ -135,6 +142,14 @@ class HeldOutTask:
                 f"has truth from {int(self.truth.min())} to {int(self.truth.max())}",
                 f"it holds indices of its {len(self.answers)} answers, or -1 where none is known",
             )
+        for name, law in self.row_laws.items():
+            self._require(name == law.name, f"has the law {law.name!r} under the name {name!r}", "they are the same")
+            for what, of_pairs in law.of_pairs().items():
+                self._require(
+                    of_pairs.shape == self.pair_answers.shape,
+                    f"has {what} of shape {tuple(of_pairs.shape)} under the law {name!r}",
+                    f"there are {len(self.pairs)} pairs",
+                )
         for name, weights in self.pair_weights.items():
             self._require(
                 weights.shape == shape and bool((weights >= 0).all()) and abs(float(weights.sum()) - 1) < 1e-9,

@@ -3,6 +3,15 @@
 from fusionscope.pid.estimators._pairs import UNSOLVED
 from fusionscope.pid.estimators.base import Estimator
 from fusionscope.pid.estimators.register import get_estimator, known_estimators
-from fusionscope.pid.estimators.sample import GridSample, PairSample, Sample
+from fusionscope.pid.estimators.sample import GridSample, PairSample, RowSample, Sample
 
-__all__ = ["UNSOLVED", "Estimator", "GridSample", "PairSample", "Sample", "get_estimator", "known_estimators"]
+__all__ = [
+    "UNSOLVED",
+    "Estimator",
+    "GridSample",
+    "PairSample",
+    "RowSample",
+    "Sample",
+    "get_estimator",
+    "known_estimators",
+]

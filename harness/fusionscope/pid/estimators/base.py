@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from fusionscope.errors import ConfigError
-from fusionscope.pid.estimators.sample import GridSample, PairSample, Sample
+from fusionscope.pid.estimators.sample import GridSample, PairSample, RowSample, Sample
 from fusionscope.pid.result import PIDResult
 
 SampleT = TypeVar("SampleT", bound=Sample, contravariant=True)
-_SAMPLES = {GridSample: "a crossed grid", PairSample: "pairs"}
+_SAMPLES = {GridSample: "a crossed grid", PairSample: "pairs", RowSample: "rows of natural pairs"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,17 +1,19 @@
 """The exact estimator: the convex problem of Bertschinger et al., solved with a certificate."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from fusionscope.errors import InputError
 from fusionscope.pid.estimators._grid import Grid, decompose_grid
 from fusionscope.pid.estimators._pairs import Pairs, mismatch, solve_pairs, without_unsolved
 from fusionscope.pid.estimators.base import Estimator
-from fusionscope.pid.estimators.sample import GridSample, PairSample, Sample
+from fusionscope.pid.estimators.sample import GridSample, PairSample, RowSample, Sample
+from fusionscope.pid.identified import QUANTITIES, identified_pid
 from fusionscope.pid.joint import TOLERANCE_BITS
-from fusionscope.pid.result import PIDResult
+from fusionscope.pid.result import ATOMS, PIDResult
 from fusionscope.pid.tilt import tilt
 from fusionscope.pid.uncertainty.clusters import partitions
 from fusionscope.pid.uncertainty.sample_influence import sample_uncertainty
@@ -20,7 +22,7 @@ from fusionscope.pid.validate import check_fraction, check_tolerance
 
 @dataclass(frozen=True, kw_only=True)
 class ExactEstimator(Estimator[Sample]):
-    """Exact decomposition of grids and pairs.
+    """Exact decomposition of grids and pairs; of rows, the interval of all decompositions that they do not rule out.
 
     The decomposition depends on the sources only through their posteriors, which are sufficient for the answer, so no
     features are needed. On a grid p(y|a) and p(y|b) are weighted means, consistent by construction. Of pairs the
@@ -30,6 +32,7 @@ class ExactEstimator(Estimator[Sample]):
     Args:
         max_tilt: Pairs: the mean total variation that the move may change posteriors by; beyond it, or where there is
             none (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` says why.
+        max_width: Rows: an estimate is given where the interval is at most this wide, bits; NaN elsewhere.
         bias_correction: Grids: subtract the first-order plug-in bias of the axes that are random samples.
         tolerance: Certified width of the union information, bits; None for 1e-6, or .02 of pairs with more than two
             answers and more than 64 different posteriors of a source.
@@ -42,15 +45,18 @@ class ExactEstimator(Estimator[Sample]):
     """
 
     name: ClassVar[str] = "exact"
-    takes: ClassVar[tuple[type[Sample], ...]] = (GridSample, PairSample)
+    takes: ClassVar[tuple[type[Sample], ...]] = (GridSample, PairSample, RowSample)
     gives_standard_errors: ClassVar[bool] = True
 
     max_tilt: float = 0.1
     bias_correction: bool = True
+    max_width: float = 0.05
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
         check_fraction("max_tilt", self.max_tilt, zero=True, top=True)
+        if not self.max_width >= 0:
+            raise InputError(f"max_width={self.max_width!r}", "it is a width in bits", "use 0.05, say")
         if self.tolerance is not None:
             check_tolerance(self.tolerance)
 
@@ -63,9 +69,43 @@ class ExactEstimator(Estimator[Sample]):
 
     def decompose(self, sample: Sample, *, standard_errors: bool = False) -> PIDResult:
         self.check_sample(sample)
-        if isinstance(sample, GridSample):
-            return self._grid(sample, standard_errors)
-        return self._pairs(sample, standard_errors)
+        match sample:
+            case GridSample():
+                return self._grid(sample, standard_errors)
+            case PairSample():
+                return self._pairs(sample, standard_errors)
+            case RowSample():
+                return self._rows(sample)
+
+    def _rows(self, sample: RowSample) -> PIDResult:
+        found = identified_pid(
+            sample.joint,
+            sample.images,
+            sample.questions,
+            law=sample.law,
+            strata=sample.strata,
+            questions_available=sample.questions_available,
+            images_available=sample.images_available,
+            images_total=sample.images_total,
+            questions_enumerated=sample.questions_enumerated,
+            max_width=self.max_width,
+        )
+        names = (*ATOMS, "total", "information_vision", "information_language")
+        estimates: dict[str, Any] = {name: found.estimate[name] for name in names}
+        return PIDResult(
+            **estimates,
+            union_lower=found.lower["union"],
+            union_upper=found.upper["union"],
+            converged=torch.isfinite(found.lower["synergy"]),
+            identified={name: (found.lower[name], found.upper[name]) for name in QUANTITIES},
+            n=found.n,
+            estimator=self.name,
+            diagnostics={
+                **found.diagnostics,
+                "questions_per_image": torch.full_like(found.lower["total"], found.questions_per_image),
+                "images_per_question": torch.full_like(found.lower["total"], found.images_per_question),
+            },
+        )
 
     def _grid(self, sample: GridSample, with_errors: bool) -> PIDResult:
         p_LABK, w_LAB = sample.flat()

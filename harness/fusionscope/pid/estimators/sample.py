@@ -4,6 +4,7 @@ Shapes: A images, B questions, N pairs, K answers, D features; leading dimension
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -143,4 +144,43 @@ class PairSample:
         return torch.unique(identifiers, return_inverse=True)[1].to(self.joint.device)
 
 
-Sample = GridSample | PairSample
+@dataclass(frozen=True, kw_only=True)
+class RowSample:
+    """Natural pairs with their joint posteriors alone: what either source tells by itself is identified in part.
+
+    The arguments are those of :func:`fusionscope.pid.identified.identified_pid`.
+
+    Args:
+        joint: p(y | x1, x2) of the pairs, [..., N, K], any floating dtype.
+        images: Which image each pair shows, int64 [N].
+        questions: Which question each pair asks, int64 [N].
+        law: ``"population"`` or ``"benchmark"``.
+        strata: Stratum of each pair among its image's, int64 [N]; None for one stratum.
+        questions_available: How many questions each pair's image has in its stratum, int64 [N]; None for no end.
+        images_available: How many images of the benchmark ask each pair's question, int64 [N]; benchmark law alone.
+        images_total: How many images the benchmark has; benchmark law alone.
+        questions_enumerated: Whether the questions are a finite list rather than a sample.
+    """
+
+    joint: Tensor
+    images: Tensor
+    questions: Tensor
+    law: Literal["population", "benchmark"] = "population"
+    strata: Tensor | None = None
+    questions_available: Tensor | None = None
+    images_available: Tensor | None = None
+    images_total: int | None = None
+    questions_enumerated: bool = False
+
+    @property
+    def leading(self) -> torch.Size:
+        """The shape of the leading dimensions."""
+        return self.joint.shape[:-2]
+
+    @property
+    def has_features(self) -> bool:
+        """Rows hold no features."""
+        return False
+
+
+Sample = GridSample | PairSample | RowSample

@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lens import Lens
 from fusionscope.lvlm import LVLM
-from fusionscope.pid.estimators import GridSample, PairSample
+from fusionscope.pid.estimators import PairSample, Sample
 from fusionscope.plugins import Register
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.posteriors import Posteriors
@@ -46,7 +46,7 @@ class Design(ABC):
 
     name: ClassVar[str]
     """Its name in specifications and records."""
-    sample: ClassVar[type[GridSample] | type[PairSample]]
+    sample: ClassVar[type[Sample]]
     """What its posteriors give an estimator."""
     has_features: ClassVar[bool] = False
     """Whether its posteriors hold features of images and questions, which some estimators need."""
@@ -102,7 +102,7 @@ class Design(ABC):
 class PairDesign(Design):
     """Base of designs over natural pairs: each pair counts once, under the law ``"natural"``."""
 
-    sample: ClassVar[type[GridSample] | type[PairSample]] = PairSample
+    sample: ClassVar[type[Sample]] = PairSample
     default_law: ClassVar[str] = "natural"
 
     def check(self, task: HeldOutTask) -> None:

@@ -15,7 +15,7 @@ from typing import ClassVar
 from fusionscope.errors import InputError, UnknownNameError
 from fusionscope.lens import Lens
 from fusionscope.lvlm import LVLM, undisturbed
-from fusionscope.pid.estimators import GridSample, PairSample
+from fusionscope.pid.estimators import GridSample, Sample
 from fusionscope.probe.designs.base import Design, Sampling
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.scoring import to_posteriors
@@ -29,7 +29,7 @@ class Crossed(Design):
     """p(y | image, question) of the whole grid; nothing is drawn and nothing is masked."""
 
     name: ClassVar[str] = "crossed"
-    sample: ClassVar[type[GridSample] | type[PairSample]] = GridSample
+    sample: ClassVar[type[Sample]] = GridSample
     default_law: ClassVar[str] = "uniform"
 
     @property

@@ -71,6 +71,7 @@ def _keep(task: HeldOutTask, kept: list[int], lost: Mapping[str, int]) -> HeldOu
         image_ids=[task.image_ids[i] for i in kept],
         pairs=pairs,
         pair_answers=task.pair_answers[here],
+        row_laws={name: law.select(here) for name, law in task.row_laws.items()},
         truth=None if task.truth is None else task.truth[kept],
         pair_weights={name: value / value.sum() for name, value in weights.items()},
         images_enumerated=False,
