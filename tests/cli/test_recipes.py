@@ -83,7 +83,7 @@ def test_a_run_that_had_not_begun_takes_other_settings(tmp_path, capsys, monkeyp
 
 def test_a_model_that_is_nowhere_is_an_error_with_a_fix(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", _nowhere)
+    monkeypatch.setattr("fusionscope.study.sweep.sources.cached_file", _nowhere)
     assert main(["probe", "nosuch", "--task", "sandbox/synergy"]) == 2
     assert "model='nosuch' cannot be loaded" in capsys.readouterr().err
 

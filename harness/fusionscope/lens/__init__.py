@@ -2,6 +2,6 @@
 
 from fusionscope.lens.compare import LensComparison, divergence
 from fusionscope.lens.logit import Lens, LogitLens, option_logits
-from fusionscope.lens.tuned import TunedLens
+from fusionscope.lens.tuned import TunedLens, name_in
 
-__all__ = ["Lens", "LensComparison", "LogitLens", "TunedLens", "divergence", "option_logits"]
+__all__ = ["Lens", "LensComparison", "LogitLens", "TunedLens", "divergence", "name_in", "option_logits"]

@@ -9,6 +9,7 @@ Shapes: N positions, D width, V vocabulary, L decoder layers.
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from fusionscope.errors import InputError
 from fusionscope.lens.compare import divergence, divergence_of_logits
 from fusionscope.lens.logit import LogitLens
 
-FORMAT = "fusionscope-tuned-lens-1"
+FORMAT = "fusionscope-tuned-lens-2"
 _TRAIN = "train one and save it"
 
 
@@ -120,7 +121,7 @@ class TunedLens(nn.Module):
         from safetensors.torch import save_file
 
         tensors = {"scale": self.scale.detach().contiguous(), "shift": self.shift.detach().contiguous()}
-        save_file(tensors, str(path), metadata={"format": FORMAT, "base": fingerprint})
+        save_file(tensors, str(path), metadata={"format": FORMAT, "base": fingerprint, "name": self.name})
 
     @classmethod
     def load(cls, path: str | Path, lens: LogitLens, fingerprint: str) -> "TunedLens":
@@ -132,22 +133,14 @@ class TunedLens(nn.Module):
             fingerprint: Hash of the model's weights.
 
         Raises:
-            InputError: The file is no tuned lens, or was trained for other weights.
+            InputError: The file is no tuned lens, is damaged, or was trained for other weights.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            opened = safe_open(str(path), framework="pt")
-        except SafetensorError as error:
-            raise InputError(f"{path} is no tuned lens", f"it does not open: {error}", _TRAIN) from error
-        with opened as file:
-            notes = file.metadata() or {}
-            if notes.get("format") != FORMAT:
-                raise InputError(f"{path} is no tuned lens", f"its format is {notes.get('format')!r}", _TRAIN)
-            if notes.get("base") != fingerprint:
+        with _opened(path) as file:
+            notes = file.metadata()
+            if notes["base"] != fingerprint:
                 raise InputError(
                     f"{path} was trained for other weights",
-                    f"it is for {str(notes.get('base'))[:12]}, the model is {fingerprint[:12]}",
+                    f"it is for {notes['base'][:12]}, the model is {fingerprint[:12]}",
                     "train a lens for this checkpoint",
                 )
             scale, shift = file.get_tensor("scale"), file.get_tensor("shift")
@@ -155,7 +148,35 @@ class TunedLens(nn.Module):
         with torch.no_grad():
             tuned.scale.copy_(scale)
             tuned.shift.copy_(shift)
+        if tuned.name != notes["name"]:
+            raise InputError(f"{path} is damaged", f"it says {notes['name']} and holds {tuned.name}", _TRAIN)
         return tuned
+
+
+def name_in(path: str | Path) -> str:
+    """The name of the lens that a file holds, without reading its translators.
+
+    Args:
+        path: A file written by `TunedLens.save`.
+
+    Raises:
+        InputError: The file is no tuned lens.
+    """
+    with _opened(path) as file:
+        return str(file.metadata()["name"])
+
+
+def _opened(path: str | Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = safe_open(str(path), framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no tuned lens", f"it does not open: {error}", _TRAIN) from error
+    notes: dict[str, str] = file.metadata() or {}  # type: ignore[no-untyped-call]
+    if notes.get("format") != FORMAT:
+        raise InputError(f"{path} is no tuned lens", f"its format is {notes.get('format')!r}", _TRAIN)
+    return file
 
 
 def _translated(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

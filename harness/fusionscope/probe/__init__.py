@@ -6,7 +6,7 @@ from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.experimental.interventions import compare
 from fusionscope.probe.experimental.rotation import rotation_posteriors
 from fusionscope.probe.posteriors import GridPosteriors, PairPosteriors, Posteriors, RowPosteriors
-from fusionscope.probe.probe import lens_of, posteriors, probe, readable
+from fusionscope.probe.probe import lens_name, lens_of, posteriors, probe, readable
 from fusionscope.probe.record import model_name, to_record
 from fusionscope.probe.result import ProbeResult
 from fusionscope.probe.spec import ProbeSpec
@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "get_design",
     "known_designs",
+    "lens_name",
     "lens_of",
     "model_name",
     "posteriors",

@@ -59,7 +59,7 @@ def results(
             "law": law,
             "estimator": spec.estimator,
             "fingerprints": {**(fingerprints or {}), "spec": spec.fingerprint(design, law, lens)},
-            "spec": spec.changes(),
+            "spec": {**spec.changes(), **({} if spec.lens is None else {"lens": lens})},
             "dropped": task.dropped,
             "citation": task.citation,
             "licence": task.licence,

@@ -1,6 +1,6 @@
 """The probe: a model and a held-out task in, the atoms of every layer out."""
 
-from fusionscope.lens import Lens, LogitLens
+from fusionscope.lens import Lens, LogitLens, name_in
 from fusionscope.lvlm import LVLM, weights_fingerprint
 from fusionscope.probe.decompose import results
 from fusionscope.probe.engine.execution import Execution
@@ -92,6 +92,17 @@ def lens_of(lvlm: LVLM, spec: ProbeSpec) -> Lens:
         return LogitLens(norm=lvlm.final_norm, head=lvlm.head)
     lens: Lens = load_lens(spec.lens, lvlm) if isinstance(spec.lens, str) else spec.lens
     return lens
+
+
+def lens_name(spec: ProbeSpec) -> str:
+    """The name of the lens of a specification, which records carry; a file of a tuned lens is not read whole.
+
+    Raises:
+        InputError: A file that is no tuned lens.
+    """
+    if spec.lens is None:
+        return "logit"
+    return name_in(spec.lens) if isinstance(spec.lens, str) else str(spec.lens.name)
 
 
 def _run(lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec, lens: Lens, execution: Execution) -> Posteriors:

@@ -9,6 +9,7 @@ RUN/
     model/                what the stage trained, as a Hugging Face directory
   tensorboard/          event files, where no logger of the trainer's writes them elsewhere
   report.html, figures/ the report
+  sources.jsonl         what a sweep knows of the weights that it has loaded
   probes/               records of a sweep of the run's checkpoints, with a report of its own
   runs/                 reports of the runs of a sweep over several
   profile.yaml          what a profile compares; its tables are profile.* and correlations.csv
@@ -106,6 +107,11 @@ class RunDirectory:
     def all_worker_records(self) -> list[Path]:
         """The files of all workers that are there."""
         return sorted(self.path.glob(_WORKER.format("*")))
+
+    @property
+    def sources(self) -> Path:
+        """What a sweep knows of the weights that it has loaded (`fusionscope.study.sweep.sources`)."""
+        return self.path / "sources.jsonl"
 
     def stage(self, name: str = "") -> StageDirectory:
         """The folder of a stage; without a name the directory itself, where a run has no stages."""

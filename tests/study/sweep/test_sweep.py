@@ -213,7 +213,7 @@ def test_workers_share_the_checkpoints(run: Path, swept: list[Record], tmp_path:
     for i in range(2):
         sweep(checkpoints, TASKS[:1], last, tmp_path, worker=(i, 2))
     merge(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["records.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["records.jsonl", "sources.jsonl"]
     expected = [r for r in swept if r.stage == "2_lora" and r.task == "sandbox/synergy" and r.layer == 4]
     assert_same(RecordFile(tmp_path / "records.jsonl").read(), expected, 1e-9)
     assert sweep(checkpoints, TASKS[:1], last, tmp_path) == 0
@@ -345,14 +345,17 @@ def test_names_of_a_profile_may_hold_any_character(tmp_path: Path) -> None:
     assert [one.path for one in find_checkpoints([str(base)])] == [str(base)]  # a glob only where no such file is
 
 
-def test_a_name_belongs_to_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_model_under_a_name_takes_its_place_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bases = [write(tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
     what = TASKS[:1], [ProbeSpec(layers="last")]
     assert sweep(find_checkpoints([f"m={bases[0]}"]), *what, tmp_path) == 1
     monkeypatch.chdir(tmp_path)
     assert sweep(find_checkpoints(["m=a/"]), *what, tmp_path) == 0
-    with pytest.raises(ConfigError, match="under the name 'm', not of"):
-        sweep(find_checkpoints([f"m={bases[1]}"]), *what, tmp_path)
+    lines: list[str] = []
+    assert sweep(find_checkpoints([f"m={bases[1]}"]), *what, tmp_path, say=lines.append) == 1
+    assert lines[0] == "m step 0: sandbox/synergy measured anew: the weights have changed"
 
 
 @pytest.mark.parametrize(("precision", "cast"), [("bf16-mixed", True), ("32-true", False)])

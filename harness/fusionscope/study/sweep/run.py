@@ -1,16 +1,17 @@
-"""Probing checkpoints after training: every checkpoint x task x design, where records of it are missing."""
+"""Probing after training: every checkpoint x task x specification, where records of it are missing or do not count."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fusionscope.errors import ConfigError, FusionscopeError
 from fusionscope.lvlm import FeatureCache, weights_fingerprint
-from fusionscope.probe import Execution, ProbeSpec, model_name, probe, readable, to_record
+from fusionscope.probe import Execution, ProbeResult, ProbeSpec, model_name, probe, to_record
 from fusionscope.records import Record, RecordFile, RunDirectory
 from fusionscope.study.sweep.checkpoints import Checkpoint
+from fusionscope.study.sweep.done import Done, Measurement, State, anew
 from fusionscope.study.sweep.models import Models
+from fusionscope.study.sweep.sources import Sources
 from fusionscope.tasks import HeldOutTask, TaskSpec, load_tasks
 
 
@@ -22,12 +23,16 @@ def sweep(
     *,
     device: str = "cpu",
     dtype: str = "auto",
+    trust: bool = False,
     worker: tuple[int, int] = (0, 1),
     keep_going: bool = False,
     execution: Execution = Execution(),  # noqa: B008 (frozen)
     say: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Probe what has no records yet, and add it to ``records.jsonl``; may be stopped at any moment and run again.
+
+    Records count where the content of the task, the weights of the model and the way of measuring are the same,
+    wherever they lie. What does not count is measured anew, and said.
 
     Args:
         checkpoints: What to probe.
@@ -36,8 +41,9 @@ def sweep(
         directory: Where the records are.
         device: Where the models go.
         dtype: Dtype of Hugging Face models.
-        keep_going: Go on with the other checkpoints where one cannot be loaded or probed, and raise at the end.
+        trust: Import whatever class a checkpoint names, see `fusionscope.trust`.
         worker: This worker's number and how many there are: it takes every n-th checkpoint, with a file of its own.
+        keep_going: Go on with the other checkpoints where one cannot be loaded or probed, and raise at the end.
         execution: How to run.
         say: Called with a line for whatever happens.
 
@@ -45,42 +51,42 @@ def sweep(
         Number of probes made.
 
     Raises:
-        ConfigError: No tasks, a model under a name that has records of another one, or, with ``keep_going``,
-            checkpoints that failed and why.
+        ConfigError: No tasks, or, with ``keep_going``, checkpoints that failed and why.
     """
     if not tasks:
         raise ConfigError("no task to probe", "a sweep needs at least one held-out task", "name one with --task")
     number, workers = worker
     paths = RunDirectory(directory)
     out = RecordFile(paths.records if workers == 1 else paths.worker_records(number))
-    done = RecordFile(paths.records).read() + (out.read() if workers > 1 else [])
-    loaded = load_tasks(tasks)
-    for task in loaded:
-        for spec in specs:
-            spec.check(task)
-    models, made = Models(device=device, dtype=dtype), 0
+    done = Done(RecordFile(paths.records).read() + (out.read() if workers > 1 else []))
+    plan = [Measurement.of(task, spec) for task in load_tasks(tasks) for spec in specs]
     if execution.feature_cache is None:
         execution = replace(execution, feature_cache=FeatureCache())
+    models = Models(device=device, dtype=dtype, trust=trust)
+    prober = _Prober(
+        models=models,
+        sources=Sources(paths.sources),
+        done=done,
+        plan=plan,
+        execution=execution,
+        out=out,
+        say=say,
+    )
+    made = 0
     failed: dict[str, str] = {}
     mine = checkpoints[number::workers]
     for i, checkpoint in enumerate(mine, start=1):
-        missing = [
-            (task, spec)
-            for task in loaded
-            for spec in specs
-            if not _is_done(done, checkpoint, readable(task, spec), spec)
-        ]
         try:
-            _check_model(done, checkpoint, directory)
-            if not missing:
-                continue
-            made += _probe_all(models, checkpoint, missing, execution, out)
-            say(f"[{i}/{len(mine)}] {checkpoint.run} step {checkpoint.step}: {len(missing)} probes")
+            probes = prober.probe(checkpoint)
         except Exception as error:  # whatever stops one model: a missing package is an ImportError
             if not keep_going:
                 raise
             failed[checkpoint.path] = _in_short(error)
             say(f"[{i}/{len(mine)}] {checkpoint.run} failed: {failed[checkpoint.path]}")
+            continue
+        made += probes
+        if probes:
+            say(f"[{i}/{len(mine)}] {checkpoint.run} step {checkpoint.step}: {probes} probes")
     if failed:
         raise ConfigError(
             f"{len(failed)} of {len(mine)} checkpoints failed: "
@@ -91,28 +97,40 @@ def sweep(
     return made
 
 
-def _probe_all(
-    models: Models,
-    checkpoint: Checkpoint,
-    missing: Sequence[tuple[HeldOutTask, ProbeSpec]],
-    execution: Execution,
-    out: RecordFile,
-) -> int:
-    """Probe a checkpoint; each task's records are on the disk before the next begins."""
-    lvlm = models.load(checkpoint)
-    with models.precision():
-        execution = execution.of_model(weights_fingerprint([lvlm.model]))
-        for task, spec in missing:
-            results = probe(lvlm, task, spec, execution=execution)
-            out.append([_record(result, checkpoint, model_name(lvlm)) for result in results])
-    return len(missing)
+@dataclass(frozen=True, kw_only=True)
+class _Prober:
+    """Measures what is missing, one checkpoint after the other."""
 
+    models: Models
+    sources: Sources
+    done: Done
+    plan: Sequence[Measurement]
+    execution: Execution
+    out: RecordFile
+    say: Callable[[str], None]
 
-def _in_short(error: Exception) -> str:
-    """An error's first line, with what it says of the reason if it is ours."""
-    if isinstance(error, FusionscopeError):
-        return f"{error.what} ({error.why.strip()})" if error.why else error.what
-    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
+    def probe(self, checkpoint: Checkpoint) -> int:
+        """Measure what is not done of a checkpoint; each task's records are on the disk before the next begins."""
+        source = self.sources.digest(checkpoint)
+        known = self.sources.model_of(source, self.models.dtype)
+        if known is not None and all(self.done.state(m, checkpoint, known).done for m in self.plan):
+            return 0
+        lvlm = self.models.load(checkpoint)
+        with self.models.precision():
+            model = weights_fingerprint([lvlm.model])
+            if self.sources.digest(checkpoint) == source:  # else it was written while it was loaded
+                self.sources.note(source, self.models.dtype, model)
+            states = [(measurement, self.done.state(measurement, checkpoint, model)) for measurement in self.plan]
+            missing = [(measurement, state) for measurement, state in states if not state.done]
+            for line in _changes(missing):
+                self.say(f"{checkpoint.run} step {checkpoint.step}: {line}")
+            execution = self.execution.of_model(model)
+            for measurement, state in missing:
+                whole = anew(measurement, state, lvlm)
+                spec = replace(whole.spec, max_bad_images=0)  # they are left out already
+                results = probe(lvlm, whole.task, spec, execution=execution)
+                self.out.append([_record(result, checkpoint, model_name(lvlm)) for result in results])
+        return len(missing)
 
 
 def merge(directory: Path) -> None:
@@ -123,7 +141,23 @@ def merge(directory: Path) -> None:
         of_worker.unlink()
 
 
-def _record(result: Any, checkpoint: Checkpoint, model: str) -> Record:
+def _changes(missing: Sequence[tuple[Measurement, State]]) -> list[str]:
+    """A line on each reason why records that are there do not count, with the tasks that are measured anew."""
+    tasks: dict[str, dict[str, None]] = {}
+    for measurement, state in missing:
+        for reason in state.reasons:
+            tasks.setdefault(reason, {})[measurement.task.name] = None
+    return [f"{', '.join(names)} measured anew: {reason}" for reason, names in tasks.items()]
+
+
+def _in_short(error: Exception) -> str:
+    """An error's first line, with what it says of the reason if it is ours."""
+    if isinstance(error, FusionscopeError):
+        return f"{error.what} ({error.why.strip()})" if error.why else error.what
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
+
+
+def _record(result: ProbeResult, checkpoint: Checkpoint, model: str) -> Record:
     return to_record(
         result,
         run=checkpoint.run,
@@ -134,46 +168,3 @@ def _record(result: Any, checkpoint: Checkpoint, model: str) -> Record:
         baseline=checkpoint.baseline,
         model=model,
     )
-
-
-def _check_model(records: Sequence[Record], checkpoint: Checkpoint, directory: Path) -> None:
-    """Refuse to go on with the records of another model under the same name."""
-    place = (checkpoint.run, checkpoint.step, checkpoint.stage)
-    models = {r.model for r in records if r.model and (r.run, r.step, r.stage) == place} - {checkpoint.path}
-    others = [model for model in models if Path(model).resolve() != Path(checkpoint.path).resolve()]
-    if checkpoint.kind == "model" and others:
-        raise ConfigError(
-            f"{RunDirectory(directory).records} has records of {others[0]} under the name {checkpoint.run!r}, not of "
-            f"{checkpoint.path}",
-            "they would be taken for this model's",
-            "give it another name or another --out; a relative path must be given from where it was given first",
-        )
-
-
-def _is_done(records: Sequence[Record], checkpoint: Checkpoint, task: HeldOutTask, spec: ProbeSpec) -> bool:
-    """Whether all layers under all laws are there, measured in this way on this content."""
-    place = (checkpoint.run, checkpoint.step, checkpoint.stage, task.name)
-    of_task = [
-        record
-        for record in records
-        if (record.run, record.step, record.stage, record.task) == place
-        and record.fingerprints.get("task") == task.fingerprint
-    ]
-    if not of_task:
-        return False
-    design = spec.design_of(task)
-    lens = "logit" if spec.lens is None else str(spec.lens)
-    layers = _layers(spec.layers, of_task[0].n_layers)
-    there = {(record.fingerprints.get("spec"), record.layer) for record in of_task}
-    return all(
-        (spec.fingerprint(design, law, lens), layer) in there
-        for law in design.laws(task, spec.laws)
-        for layer in layers
-    )
-
-
-def _layers(layers: str | int | Sequence[int], n_layers: int) -> set[int]:
-    if isinstance(layers, str):
-        return set(range(n_layers + 1)) if layers == "all" else {n_layers}
-    numbers = (layers,) if isinstance(layers, int) else layers
-    return {layer % (n_layers + 1) for layer in numbers}
