@@ -273,7 +273,7 @@ def test_a_lens_is_known_by_its_name_and_not_by_its_path(
     for i, name in enumerate(("one", "two")):
         lens = new_lens(lvlm)
         with torch.no_grad():
-            lens.shift.add_(0.1 * i)
+            lens.shift[0].add_(0.1 * i)  # of a layer that is not probed
         save_lens(lens, lvlm, tmp_path / f"{name}.safetensors")
         lenses.append(lens)
     specs = [crossed(layers=[2], lens=str(tmp_path / f"{name}.safetensors")) for name in ("one", "two")]
