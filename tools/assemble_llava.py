@@ -33,10 +33,15 @@ def assemble(language: str, vision: str, dtype: torch.dtype, seed: int) -> tuple
     decoder.resize_token_embeddings(len(words), pad_to_multiple_of=MULTIPLE)
     tokens = (tower.config.image_size // tower.config.patch_size) ** 2
     config = LlavaConfig(
-        vision_config=tower.config.to_dict(), text_config=decoder.config.to_dict(),
-        image_token_index=words.convert_tokens_to_ids(IMAGE), pad_token_id=words.pad_token_id, image_seq_length=tokens,
-        vision_feature_layer=-2, vision_feature_select_strategy="default", tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=tower.config.to_dict(),
+        text_config=decoder.config.to_dict(),
+        image_token_index=words.convert_tokens_to_ids(IMAGE),
+        pad_token_id=words.pad_token_id,
+        image_seq_length=tokens,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=False,
+    )
     torch.manual_seed(seed)
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(config)
@@ -47,9 +52,13 @@ def assemble(language: str, vision: str, dtype: torch.dtype, seed: int) -> tuple
         if isinstance(layer, torch.nn.Linear):
             layer.reset_parameters()  # torch's own start, as in LLaVA's code
     processor = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil.from_pretrained(vision), tokenizer=words, chat_template=LLAVA,
-        patch_size=tower.config.patch_size, vision_feature_select_strategy="default", num_additional_image_tokens=1,
-    )  # fmt: skip
+        image_processor=CLIPImageProcessorPil.from_pretrained(vision),
+        tokenizer=words,
+        chat_template=LLAVA,
+        patch_size=tower.config.patch_size,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
     return model, processor
 
 

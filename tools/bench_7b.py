@@ -109,9 +109,16 @@ def measure(stage: Any, options: argparse.Namespace, device: str) -> float:
     batches = [random_batch(stage.network, options.gpu_batch, options.text_tokens)] * (options.steps + WARM)
     clock = _Clock()
     trainer = L.Trainer(
-        accelerator="gpu" if device == "cuda" else "cpu", devices=1, precision="bf16-mixed", max_epochs=1, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
-    )  # fmt: skip
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
     trainer.fit(stage, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
     return clock.mean
 

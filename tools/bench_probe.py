@@ -35,7 +35,7 @@ OPTIONS = ("A", "B", "C", "D")
 
 
 class Noise:
-    """Random pictures."""
+    """Random images."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -82,15 +82,23 @@ def load_model(name: str | None, device: str) -> LVLM:
     words = processor.tokenizer
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=336,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            image_size=336,
             patch_size=14,
         ),
         text_config=LlamaConfig(
-            vocab_size=len(words), hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
+            vocab_size=len(words),
+            hidden_size=128,
+            intermediate_size=352,
+            num_hidden_layers=4,
+            num_attention_heads=4,
             initializer_range=0.1,
         ),
         image_token_index=words.convert_tokens_to_ids("<image>"),
-    )  # fmt: skip
+    )
     return LVLM.wrap(LlavaForConditionalGeneration(config).eval().to(device), processor)
 
 
@@ -108,20 +116,20 @@ def papers(lvlm: LVLM, task: HeldOutTask, timed: int) -> dict[str, float]:
     table = adapter.embedding
     prompts = [lvlm.prompt(question.text, question.candidates) for question in task.questions]
     spans = [adapter.chat.span(question.text, question.text) for question in task.questions]
-    sights = lvlm.encode_images(task.images)
-    images = moments(one["embeddings"] for one in sights)
+    features = lvlm.encode_images(task.images)
+    images = moments(image["embeddings"] for image in features)
     words = moments(table(torch.tensor([i for i in p.ids if i >= 0], device=device)) for p in prompts)
     answers, tokens = [], 0
     order = torch.randperm(len(task.pairs), generator=torch.Generator().manual_seed(0))[:timed]
     start = time.perf_counter()
     for n in order.tolist():
         a, b = task.pairs[n].tolist()
-        ids = torch.tensor([expanded(prompts[b].ids, adapter.expand(sights[a]))])
+        ids = torch.tensor([expanded(prompts[b].ids, adapter.expand(features[a]))])
         here = (ids == adapter.image_token_id)[0]
         pixels = adapter.process([task.images[a]])
-        seen = adapter.project(adapter.encode_images(pixels))[0]["embeddings"].cpu()
+        encoded = adapter.project(adapter.encode_images(pixels))[0]["embeddings"].cpu()
         clean = table(ids.to(device))[0].cpu()
-        clean[here] = seen.to(clean)
+        clean[here] = encoded.to(clean)
         shift = int(here.sum()) - 1
         question = slice(spans[b][0] + shift, spans[b][1] + shift)
         for mask in ("none", "image", "question"):
@@ -132,9 +140,14 @@ def papers(lvlm: LVLM, task: HeldOutTask, timed: int) -> dict[str, float]:
                 embeds[question] = words.draw(embeds[question], seed_of(n, 1), 1.0)
             embeds = embeds[None].to(device)
             out = model.generate(
-                inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2], device=device, dtype=torch.long),
-                max_new_tokens=1, do_sample=False, output_scores=True, return_dict_in_generate=True, pad_token_id=0,
-            )  # fmt: skip
+                inputs_embeds=embeds,
+                attention_mask=torch.ones(embeds.shape[:2], device=device, dtype=torch.long),
+                max_new_tokens=1,
+                do_sample=False,
+                output_scores=True,
+                return_dict_in_generate=True,
+                pad_token_id=0,
+            )
             chosen = out.scores[0][0, [tail[0] for tail in prompts[b].candidates]].float().softmax(-1).cpu()
             tokens += embeds.shape[1]
             if mask == "none":

@@ -98,9 +98,15 @@ def batches_of(model: str, n: int, size: int) -> list[dict[str, torch.Tensor]]:
 def ours(model: str, batches: list[dict[str, torch.Tensor]], device: str) -> float:
     stage, clock = VisualInstructionTuning(model, projector=FULL, language_model=FULL, warmup_steps=0), Clock(device)
     trainer = L.Trainer(
-        accelerator="gpu" if device.startswith("cuda") else "cpu", devices=1, max_epochs=1, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
-    )  # fmt: skip
+        accelerator="gpu" if device.startswith("cuda") else "cpu",
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
     trainer.fit(stage, DataLoader(batches, batch_size=None))
     return clock.seconds
 
@@ -143,14 +149,27 @@ def hugging_face(model: str, batches: list[dict[str, torch.Tensor]], device: str
     clock = Begin()
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, per_device_train_batch_size=1, num_train_epochs=1, learning_rate=RATE, lr_scheduler_type="cosine",
-            optim="adamw_torch", max_grad_norm=0.0, report_to=[], save_strategy="no", logging_strategy="no",
-            disable_tqdm=True, remove_unused_columns=False, use_cpu=not device.startswith("cuda"),
-        )  # fmt: skip
+            folder,
+            per_device_train_batch_size=1,
+            num_train_epochs=1,
+            learning_rate=RATE,
+            lr_scheduler_type="cosine",
+            optim="adamw_torch",
+            max_grad_norm=0.0,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            use_cpu=not device.startswith("cuda"),
+        )
         trainer = Trainer(
-            trainable(model, device), arguments, train_dataset=batches, callbacks=[clock],
+            trainable(model, device),
+            arguments,
+            train_dataset=batches,
+            callbacks=[clock],
             data_collator=lambda given: given[0],  # a "sample" is a whole batch that is collated already
-        )  # fmt: skip
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return clock.end - clock.begin
@@ -219,10 +238,15 @@ def long(options: argparse.Namespace) -> Iterator[str]:
         pid = PIDCallback([task], schedule=schedule, directory=folder, progress=False)
         rows = Instructions(n=options.long_steps * batch, part="train", seed=0)
         trainer = L.Trainer(
-            accelerator="gpu" if options.device.startswith("cuda") else "cpu", devices=1, max_epochs=1,
-            default_root_dir=folder, enable_checkpointing=False, enable_progress_bar=False, callbacks=[pid],
+            accelerator="gpu" if options.device.startswith("cuda") else "cpu",
+            devices=1,
+            max_epochs=1,
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            callbacks=[pid],
             enable_model_summary=False,
-        )  # fmt: skip
+        )
         lvlm = LVLM.from_pretrained(model)
         collate = Collator(lvlm.processor, family=lvlm.family)
         trainer.fit(stage, DataLoader(rows, batch_size=batch, collate_fn=collate))  # type: ignore[arg-type]

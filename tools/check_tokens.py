@@ -5,7 +5,7 @@
 For each conversation of tests/data/fixtures/llava_parity.yaml, whose text was written by hand from the published
 templates: the Collator's ids (an image's run of tokens counted as one) against LLaVA's `tokenizer_image_token` of that
 text, which tokenizes what stands between images piece by piece (haotian-liu/LLaVA at c121f04, llava/mm_utils.py); and
-what the labels spell against what shall be learnt. Prints every difference; exits with 1 where there is one.
+what the labels spell against what shall be supervised. Prints every difference; exits with 1 where there is one.
 """
 
 import argparse
@@ -35,10 +35,10 @@ def differences(case: dict[str, Any], processor: Any) -> list[str]:
     published = piecewise(re.sub(r"\[\[|\]\]", "", expected), processor.tokenizer, image)
     wrong = [] if found == published else [f"ids {found}, published {published}"]
     spelt = processor.tokenizer.decode([label for label in labels if label != -100])
-    learnt = "".join(re.findall(r"\[\[(.*?)\]\]", expected, re.DOTALL))
+    supervised = "".join(re.findall(r"\[\[(.*?)\]\]", expected, re.DOTALL))
     # blanks at the border of a word belong to its token or not, by the tokenizer
-    if "".join(spelt.split()) != "".join(learnt.split()):
-        wrong.append(f"labels spell {spelt!r}, to be learnt is {learnt!r}")
+    if "".join(spelt.split()) != "".join(supervised.split()):
+        wrong.append(f"labels spell {spelt!r}, to be supervised is {supervised!r}")
     return wrong
 
 
@@ -53,11 +53,11 @@ def piecewise(text: str, tokenizer: Any, image: int) -> list[int]:
 
 
 def row(case: dict[str, Any]) -> dict[str, Any]:
-    """The conversation as a row of LLaVA's data, with grey pictures."""
+    """The conversation as a row of LLaVA's data, with grey images."""
     speakers = ("gpt", "human") if case.get("first") == "gpt" else ("human", "gpt")
     turns = [{"from": speakers[i % 2], "value": value} for i, value in enumerate(case["turns"])]
-    pictures = [Image.new("RGB", (28, 28))] * sum(value.count(IMAGE) for value in case["turns"])
-    return {"id": case["name"], "image": pictures, "conversations": turns}
+    images = [Image.new("RGB", (28, 28))] * sum(value.count(IMAGE) for value in case["turns"])
+    return {"id": case["name"], "image": images, "conversations": turns}
 
 
 def main() -> int:

@@ -29,9 +29,16 @@ def rows(tmp_path):
 
 def fit(model, data, folder, max_epochs=1, callbacks=()):
     trainer = L.Trainer(
-        accelerator="cpu", devices=1, max_epochs=max_epochs, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, callbacks=list(callbacks),
-    )  # fmt: skip
+        accelerator="cpu",
+        devices=1,
+        max_epochs=max_epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+    )
     trainer.fit(AlignmentPretraining(model, warmup_steps=0), datamodule=data)
     return trainer
 

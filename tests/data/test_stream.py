@@ -72,9 +72,16 @@ def test_a_stage_trains_on_a_stream_and_resumes_in_the_middle(rows, tmp_path):
         data = LlavaDataModule(train=LlavaStream(rows, n=11, buffer=4), batch_size=2)
         stage = AlignmentPretraining(model)
         trainer = L.Trainer(
-            accelerator="cpu", devices=1, max_epochs=2, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path, callbacks=[Stop(steps)],
-        )  # fmt: skip
+            accelerator="cpu",
+            devices=1,
+            max_epochs=2,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+            callbacks=[Stop(steps)],
+        )
         trainer.fit(stage, datamodule=data, ckpt_path=ckpt, weights_only=True)
         assert trainer.estimated_stepping_batches == 12
         return trainer, stage

@@ -148,7 +148,7 @@ def _by_prefixes(messages: list[dict[str, Any]], template: str, tokens: dict[str
         if not full.startswith(before) or not full.startswith(after.rstrip()):
             raise DataError(
                 f"the chat template writes turn {i} differently when others follow: {after[-80:]!r}",
-                "the assistant's text can then not be told from the rest",
+                "which part is the assistant's is then not known",
                 "use a template with {% generation %} marks, or single-turn conversations",
             )
         spans.append((len(before), len(after.rstrip())))

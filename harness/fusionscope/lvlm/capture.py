@@ -22,7 +22,9 @@ class Capture:
     def __init__(
         self, layers: Sequence[nn.Module], wanted: Sequence[int], columns: Tensor | None, may_skip: bool = False
     ) -> None:
-        self.layers, self.columns, self.may_skip = layers, columns, may_skip
+        self.layers = layers
+        self.columns = columns
+        self.may_skip = may_skip
         self.wanted = range(max(wanted) + 1) if may_skip else sorted(set(wanted))
         self.hidden: dict[int, Tensor] = {}
         self._places: dict[torch.device, tuple[Tensor, Tensor]] = {}
@@ -59,7 +61,7 @@ class Capture:
             self.hidden[number] = hidden
             return
         if hidden.device not in self._places:
-            # Once per device: a copy in every layer would make the CPU wait for the GPU in every layer.
+            # Once per device: a copy in every layer would synchronise CPU and GPU in every layer.
             rows = torch.arange(hidden.shape[0], device=hidden.device)
             self._places[hidden.device] = rows[:, None], self.columns.to(hidden.device)
         self.hidden[number] = hidden[self._places[hidden.device]]

@@ -1,4 +1,4 @@
-"""Vision features kept across probes: the tower is frozen, so an image is encoded once."""
+"""Vision features kept across probes: while the tower is frozen, an image is encoded once."""
 
 import hashlib
 from collections import OrderedDict
@@ -55,13 +55,14 @@ class FeatureCache:
         Raises:
             InputError: Their file is damaged.
         """
-        found = self._entries.get(key)
-        if found is None:
-            found = self._from_disk(key)
-            if found is not None:
-                self._keep(key, found)
-        self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
-        return found
+        features = self._entries.get(key)
+        if features is None:
+            features = self._from_disk(key)
+            if features is not None:
+                self._keep(key, features)
+        self.hits += features is not None
+        self.misses += features is None
+        return features
 
     def put(self, key: Key, features: dict[str, Tensor]) -> bool:
         """Keep features; False where they do not fit under the cap and no directory is given.

@@ -73,13 +73,13 @@ def _checksums(values: Iterable[Tensor]) -> list[int]:
     """Order-aware 64-bit sums of the raw bytes, one transfer per device."""
     sums = [_checksum(value) for value in values]
     by_device: dict[torch.device, list[int]] = {}
-    for i, one in enumerate(sums):
-        by_device.setdefault(one.device, []).append(i)
-    found = [0] * len(sums)
+    for i, value in enumerate(sums):
+        by_device.setdefault(value.device, []).append(i)
+    numbers = [0] * len(sums)
     for places in by_device.values():
         for i, number in zip(places, torch.stack([sums[i] for i in places]).tolist(), strict=True):
-            found[i] = number
-    return found
+            numbers[i] = number
+    return numbers
 
 
 def _checksum(value: Tensor) -> Tensor:

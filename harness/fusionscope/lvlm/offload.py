@@ -15,16 +15,16 @@ def execution_device(module: nn.Module) -> torch.device:
         for hook in offload_hooks(part):
             if hook.execution_device is not None:
                 return torch.device(hook.execution_device)
-        own = next(part.parameters(recurse=False), None)
-        if own is not None:
-            return own.device
+        weight = next(part.parameters(recurse=False), None)
+        if weight is not None:
+            return weight.device
     return torch.device("cpu")
 
 
 def offload_hooks(module: nn.Module) -> list[Any]:
     """accelerate's hooks on a module that know a device for it."""
-    hook = getattr(module, "_hf_hook", None)
-    return [one for one in getattr(hook, "hooks", (hook,)) if hasattr(one, "execution_device")]
+    attached = getattr(module, "_hf_hook", None)
+    return [hook for hook in getattr(attached, "hooks", (attached,)) if hasattr(hook, "execution_device")]
 
 
 def module_dtype(module: nn.Module) -> torch.dtype:

@@ -160,7 +160,7 @@ class Chat:
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many leading ids two sequences share."""
+    """How many leading ids two sequences have in common."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return i
@@ -172,7 +172,7 @@ def _short(text: str, limit: int = 160) -> str:
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
-    """How many leading ids all sequences share, leaving at least one id to each.
+    """How many leading ids all sequences have in common, leaving at least one id to each.
 
     >>> common_prefix([(1, 2, 3), (1, 2, 4)])
     2
