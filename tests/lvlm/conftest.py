@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers.models.smolvlm import processing_smolvlm
 from transformers.processing_utils import ProcessorMixin
 
 from fusionscope.probe import posteriors
@@ -48,6 +47,5 @@ def answers_of():
 
 @pytest.fixture
 def any_processor(monkeypatch):
-    """Processors take any part for videos (the real one needs torchvision), and numbers stand for their names."""
+    """Processors take any part for videos; the real one needs torchvision."""
     monkeypatch.setattr(ProcessorMixin, "check_argument_for_proper_class", lambda *arguments, **settings: None)
-    monkeypatch.setattr(processing_smolvlm, "num2words", str)

@@ -215,8 +215,8 @@ def _check(processor: Any) -> None:
             f"{type(processor).__name__} holds a processor's parts",
             "training data is prepared by the model's own processor, which did not load as a whole here (probing does "
             f"without){': ' + reason if reason else '; mostly, its part for videos misses torchvision'}",
-            "pip install what it names (a torchvision that matches torch; num2words for SmolVLM), or complete the "
-            "directory with the files of the model's own checkpoint",
+            "pip install what it names (for most, a torchvision that matches torch), or complete the directory with "
+            "the files of the model's own checkpoint",
         )
 
 

@@ -10,7 +10,7 @@ from fusionscope.lvlm.adapters.stream import StreamAdapter
 
 
 class TiledAdapter(StreamAdapter):
-    """Idefics3 and SmolVLM: the tiles row by row, and the whole image last."""
+    """Idefics3 and its like: the tiles row by row, and the whole image last."""
 
     kept = ("rows", "cols")
     layout_only = ("rows", "cols")
