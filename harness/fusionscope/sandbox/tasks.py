@@ -91,7 +91,10 @@ def load(variant: str, *, images: int | Literal["all"] = 576, seed: int = 0) -> 
         )
     chosen = scenes() if images == "all" else balanced(images, seed)
     texts, answers, answer_of = _FAMILIES[variant]
-    truth = torch.tensor([[answer_of(scene, b) for b in range(len(texts))] for scene in chosen])
+    truth, world = (
+        torch.tensor([[answer_of(scene, b) for b in range(len(texts))] for scene in some])
+        for some in (chosen, scenes())
+    )
     pairs = (truth >= 0).nonzero()
     return HeldOutTask(
         name=f"sandbox/{variant}",
@@ -105,11 +108,21 @@ def load(variant: str, *, images: int | Literal["all"] = 576, seed: int = 0) -> 
         truth=truth,
         pair_weights=_weights(truth),
         images_enumerated=images == "all",
-        images_balanced=images != "all",
+        images_balanced=images != "all" and torch.equal(_frequencies(truth), _frequencies(world)),
         questions_enumerated=True,
         citation="fusionscope's sandbox, a rendered world",
         licence="Apache-2.0",
     )
+
+
+def _frequencies(truth: Tensor) -> Tensor:
+    """How often each answer is the right one to each question, in parts of 2304: [B, K].
+
+    Every cell and shape, and every cell and colour, are equally frequent in all subsets; shapes and colours together,
+    on which synergy rests, only in the whole held-out split.
+    """
+    counts = torch.nn.functional.one_hot(truth.clamp(min=0), len(LETTERS)) * (truth >= 0)[..., None]
+    return counts.sum(0) * (len(scenes()) // len(truth))
 
 
 def _file_name(scene: Scene) -> str:
