@@ -85,5 +85,5 @@ def test_all_pictures_are_the_whole_world():
     ],
 )
 def test_images_are_declared_balanced_where_every_answer_is_as_frequent_as_in_the_world(variant, images, is_balanced):
-    """A synergy task of 48 images has colours of a shape as often as they fall: its U2 has the bias of random images."""
+    """Colours of a shape are as frequent as they fall in 48 images: U2 has the bias of random ones."""
     assert load(variant, images=images).images_balanced == is_balanced
