@@ -91,9 +91,9 @@ def _begun(directory: Path) -> bool:
 
 
 def _check_stage(path: Path) -> None:
-    from fusionscope.records.yaml_file import read_yaml
+    from fusionscope.records.yaml_file import read_yaml_file
 
-    settings = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    settings = read_yaml_file(path)
     if not isinstance(settings, dict) or "model" not in settings:
         raise ConfigError(
             f"{path} is not a stage's YAML file",

@@ -11,7 +11,7 @@ from fusionscope.plugins import called
 from fusionscope.probe import ProbeSpec
 from fusionscope.records import Record
 from fusionscope.records.series import last_layer
-from fusionscope.records.yaml_file import read_yaml
+from fusionscope.records.yaml_file import read_yaml_file
 from fusionscope.study.comparison.statistics import Row
 from fusionscope.study.sweep import Checkpoint, one_checkpoint
 from fusionscope.tasks import TaskSpec
@@ -71,7 +71,7 @@ def read_profile(path: str | Path) -> Profile:
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"{file} does not exist", "a profile is a YAML file of models and tasks", "give its path")
-    given = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    given = read_yaml_file(file)
     if not isinstance(given, dict) or not {"models", "tasks"} <= set(given) <= _KEYS:
         keys = sorted(given) if isinstance(given, dict) else type(given).__name__
         raise ConfigError(

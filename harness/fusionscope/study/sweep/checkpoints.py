@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from fusionscope.errors import ConfigError, DataError
 from fusionscope.records import Run, RunDirectory
-from fusionscope.records.yaml_file import read_yaml
+from fusionscope.records.yaml_file import read_yaml_file
 
 Kind = Literal["stage", "model", "adapter"]
 LAST = "last.ckpt"
@@ -196,7 +196,7 @@ def read_config(config: Path | None) -> dict[str, Any]:
     Raises:
         ConfigError: A file that is no YAML.
     """
-    return (read_yaml(config.read_text(encoding="utf-8"), str(config)) or {}) if config else {}
+    return (read_yaml_file(config) or {}) if config else {}
 
 
 def callback_settings(config: Path | None) -> dict[str, Any]:
