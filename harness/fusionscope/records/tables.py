@@ -9,6 +9,8 @@ from fusionscope.records.series import SHORT, at_end, by_series, last_layer, tit
 
 Rows = Sequence[tuple[str, ...]]
 """The header first."""
+_NOTHING = 5e-4
+"""Bits that round to nothing in a table."""
 
 
 def stage_ends(records: Sequence[Record]) -> Rows:
@@ -94,15 +96,41 @@ def diagnostics(records: Sequence[Record]) -> Rows:
 
 
 def with_error(record: Record, atom: str) -> str:
-    """An atom with its standard error, where there is one.
+    """An atom with its standard error, where there is one; with the interval of what is identified, where it is one.
 
     Args:
         record: The record.
         atom: Which atom.
     """
+    if atom in record.identified:
+        return identified_text(record, atom)
     value, error = getattr(record, atom), record.standard_errors.get(atom, math.nan)
     text = "unsolved" if math.isnan(value) else f"{value:.3f}".replace("-0.000", "0.000")
     return text if math.isnan(error) else f"{text} ± {error:.3f}"
+
+
+def identified_text(record: Record, atom: str) -> str:
+    """What the data identify of an atom: ``0.012 to 0.340``, or with one end alone where the other says nothing.
+
+    An atom is never below 0 nor, but for the sampling error, above the total information: an interval that begins at 0
+    is an upper bound, one that ends at the total a lower bound. The estimate stands before it where it is one.
+
+    Args:
+        record: A record with identified intervals.
+        atom: Which atom.
+    """
+    low, high = record.identified[atom]
+    value = getattr(record, atom)
+    if math.isnan(low) or math.isnan(high):
+        return "not identified"
+    if math.isfinite(value):
+        return f"{value:.3f} [{max(low, 0.0):.3f}, {high:.3f}]"
+    ceiling = record.identified.get("total", (math.nan, math.inf))[1]
+    if low < _NOTHING and high >= ceiling - _NOTHING:
+        return "not identified"
+    if low < _NOTHING:
+        return f"≤ {high:.3f}"
+    return f"≥ {low:.3f}" if high >= ceiling - _NOTHING else f"{low:.3f} to {high:.3f}"
 
 
 def fraction(value: float) -> str:

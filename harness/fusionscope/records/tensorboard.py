@@ -106,10 +106,15 @@ def draw_layout(writer: SummaryWriter, records: Sequence[Record]) -> None:
         name = series_name(series)
         # the page takes these tags as patterns: without an end they would match the intervals' tags too
         together[name] = ["Multiline", [f"^{re.escape(tag(series, atom))}$" for atom in ATOMS]]
-        known = {atom for record in records if record.series == series for atom in record.standard_errors}
-        for atom in (atom for atom in ATOMS if atom in known):
-            tags = [tag(series, atom), tag(series, f"{atom}_lower"), tag(series, f"{atom}_upper")]
-            intervals[f"{name}: {atom}"] = ["Margin", tags]
+        of_series = [record for record in records if record.series == series]
+        known = {atom for record in of_series for atom in record.standard_errors}
+        identified = {atom for record in of_series for atom in record.identified}
+        for atom in (atom for atom in ATOMS if atom in known | identified):
+            ends = [tag(series, f"{atom}_lower"), tag(series, f"{atom}_upper")]
+            if atom in identified:  # there may be no line between the ends
+                intervals[f"{name}: {atom}"] = ["Multiline", [f"^{re.escape(end)}$" for end in ends]]
+            else:
+                intervals[f"{name}: {atom}"] = ["Margin", [tag(series, atom), *ends]]
     layout = {"The four atoms, in bits": together, "With 95 % intervals": intervals}
     writer.add_custom_scalars({title: charts for title, charts in layout.items() if charts})
 

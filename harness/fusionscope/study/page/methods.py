@@ -9,6 +9,14 @@ from fusionscope.records import Record, Run
 _LAWS = {
     "uniform": "Under the uniform law images and questions are independent: the numbers are interventional.",
     "natural": "Under the natural law pairs count as they occur: the numbers are observational.",
+    "benchmark": (
+        "Under the benchmark law an image's own list of questions is the law: the images are a sample of the "
+        "benchmark's, each with all of its questions, and the numbers describe the benchmark alone."
+    ),
+    "population": (
+        "Under the population law the questions of an image are a sample of those that could be asked of it: what "
+        "few questions an image do not identify is left open."
+    ),
 }
 _SAID_ELSEWHERE = {"design", "design_options", "estimator", "estimator_options", "laws", "layers", "lens"}
 SOURCES = (
@@ -45,7 +53,12 @@ def sentences(records: Sequence[Record], run: Run | None = None) -> list[str]:
             "Bands and bars are 95 % intervals (Student's t, asymmetric where the error changes with the atom), ± are "
             "standard errors, both over the axes that are samples, not whole populations."
         )
-    else:
+    if any(record.identified for record in records):
+        texts.append(
+            "Bars without a point, and ≤, ≥ and 'to' in tables, are identified intervals: every value in them is "
+            "compatible with the pairs that were run; sampling error at 95 % is included."
+        )
+    if not any(record.standard_errors or record.identified for record in records):
         texts.append("These records carry no standard errors.")
     texts.append(
         "An onset is the first probe from which an atom stays above the level before its main rise, if a permutation "

@@ -56,6 +56,9 @@ def draw_stack(axes: Any, points: Sequence[Record], run: Run | None) -> None:
     atoms = np.array([[record.atoms[atom] for record in solved] for atom in ATOMS]).reshape(len(ATOMS), -1)
     _stage_bands(axes, run)
     colours = [COLOURS[atom] for atom in ATOMS]
+    if not solved and any(record.identified for record in points):
+        said = "intervals alone are identified"
+        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color=MUTED)
     axes.stackplot(steps, np.maximum(atoms, 0), colors=colours, alpha=0.85, linewidth=0)
     axes.stackplot(steps, np.minimum(atoms, 0), colors=colours, alpha=0.85, linewidth=0)
     axes.plot(steps, [record.total for record in solved], color=INK, linewidth=0.9)
@@ -196,6 +199,12 @@ def _curve(axes: Any, places: Sequence[int], records: Sequence[Record], atom: st
     lower, upper = np.array([record.interval(atom) for record in records]).T
     axes.plot(x, values, marker=MARKERS[atom], markersize=3.2, color=COLOURS[atom], label=TITLES[atom])
     axes.fill_between(x, lower, upper, color=COLOURS[atom], alpha=0.25, linewidth=0)
+    interval_alone = np.isnan(values) & np.isfinite(lower) & np.isfinite(upper)
+    if interval_alone.any():
+        # Bars of the atoms stand side by side: at one place they would hide each other.
+        apart = (ATOMS.index(atom) - 1.5) * 0.008 * max(float(np.ptp(x)), 1.0)
+        where = x[interval_alone] + apart
+        axes.vlines(where, lower[interval_alone], upper[interval_alone], color=COLOURS[atom], linewidth=2.2)
 
 
 def _letters(axes: Any, steps: Any, heights: Any) -> None:

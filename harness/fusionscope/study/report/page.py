@@ -55,16 +55,21 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
     groups = by_series(last_layer(records))
     facts = []
     for series, points in groups.items():
-        end = points[-1].atoms
-        atom = max(end, key=lambda name: end[name])
-        solved = all(math.isfinite(value) for value in end.values())
-        value = f"{SHORT[atom]} = {end[atom]:.2f} bits" if solved else "unsolved"
-        facts.append((value, f"largest atom at the end, {title(series, list(groups))}"))
+        facts.append(_largest_atom(points[-1], title(series, list(groups))))
     for series, onset in tables.synergy_onsets(records).items():
         if onset.step is not None:
             about = f"onset of synergy, {title(series, list(groups))}, 95 % interval {onset.low} to {onset.high}"
             facts.append((f"step {onset.step}", about))
     return facts
+
+
+def _largest_atom(record: Record, name: str) -> tuple[str, str]:
+    if record.identified and not math.isfinite(record.synergy):
+        return f"S {tables.identified_text(record, 'synergy')} bits", f"identified of the synergy at the end, {name}"
+    atom = max(record.atoms, key=lambda each: record.atoms[each])
+    solved = all(math.isfinite(value) for value in record.atoms.values())
+    value = f"{SHORT[atom]} = {record.atoms[atom]:.2f} bits" if solved else "unsolved"
+    return value, f"largest atom at the end, {name}"
 
 
 def _time_section(records: Sequence[Record], run: Run | None) -> str:
@@ -76,7 +81,8 @@ def _time_section(records: Sequence[Record], run: Run | None) -> str:
         drawn.append(card(svg, title=name))
     note = (
         "The last layer's atoms at every probe. Above: stacked up to the total information (line), with the accuracy "
-        "(dotted). Below: each atom with its 95 % interval; the dashed line is the onset of synergy. Shaded: stages."
+        "(dotted). Below: each atom with its 95 % interval, a bar where the"
+        " data identify an interval and no point; the dashed line is the onset of synergy. Shaded: stages."
     )
     return section(
         "Time: what the answers rest on, while it trains",
