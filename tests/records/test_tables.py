@@ -1,3 +1,8 @@
+import math
+
+import pytest
+
+
 @pytest.mark.parametrize(
     ("ends", "value", "text"),
     [
