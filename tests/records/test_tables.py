@@ -1,6 +1,10 @@
+"""Tables: what a cell says of a number."""
+
 import math
 
 import pytest
+
+from fusionscope.records.tables import with_error
 
 
 @pytest.mark.parametrize(
