@@ -1,15 +1,17 @@
 """TensorBoard files rebuilt from records, and onsets while a run goes on."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fusionscope.records import Record, Run
+from fusionscope.records import Record, Run, live
 from fusionscope.records.event_files import count_tags, rebuild
 from fusionscope.records.live import OnsetWatch
+from fusionscope.records.onset import onset
 from fusionscope.records.tensorboard import layer_tag, tag
 
 Records = Callable[..., list[Record]]
@@ -73,13 +75,27 @@ def test_an_onset_that_does_not_last_is_taken_back(make_curve: Records) -> None:
     assert str(watch) == ""
 
 
-def test_noise_that_is_looked_at_again_and_again_has_no_onset(make_curve: Records) -> None:
-    generator, found = np.random.default_rng(0), 0
-    for _ in range(15):
-        watch = OnsetWatch()
-        records = make_curve(generator.normal(0, 0.1, 16), error=0.1)
-        found += any(watch.update([record]) for record in records)
-    assert found <= 1
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_noise_that_is_looked_at_again_and_again_has_no_onset(correlation: float, make_curve: Records) -> None:
+    generator, alarms = np.random.default_rng(0), 0
+    for _ in range(20):
+        watch, noise = OnsetWatch(), generator.normal(0, 0.1, 60)
+        for i in range(1, 60):
+            noise[i] = correlation * noise[i - 1] + (1 - correlation**2) ** 0.5 * noise[i]
+        alarms += any(watch.update([record]) for record in make_curve(noise, error=0.1))
+    assert alarms <= 2  # 5 % of the runs at most
+
+
+def test_looks_are_few_and_spend_no_more_than_the_rate(make_curve: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(live, "onset", lambda records, **settings: looked.append(len(records)) or onset(records[:1]))
+    watch = OnsetWatch()
+    for record in make_curve([0.0] * 1000):
+        watch.update([record])
+    assert looked[:6] == [8, 9, 10, 11, 12, 13]
+    assert len(looked) < 60
+    assert all(later >= min(earlier + 1, int(1.1 * earlier)) for earlier, later in pairwise(looked))
+    assert sum(live.spent(look) for look in range(1, 5000)) <= 1
 
 
 def test_a_resumed_watch_repeats_nothing(records: list[Record]) -> None:

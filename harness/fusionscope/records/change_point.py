@@ -1,24 +1,28 @@
-"""Where a noisy curve leaves the level it had before its main rise: location, interval, permutation null.
+"""Where a noisy curve leaves the level it had before its main rise: location, interval, test against noise.
 
-Shapes: P replicates (permutations or bootstraps), N probes.
+Shapes: N probes, M blocks of probes, C candidates.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import permutations as orders
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionscope.errors import InputError
+from fusionscope.records.onset_null import p_value
+from fusionscope.records.ramps import MAX_PROBES, MIN_PROBES, Fit, Floats, fit, shape
 
-Floats = NDArray[np.float64]
 RESOLUTION = 0.05
 """Bits. A rise smaller than this is not called one: what the designs resolve on the sandbox."""
 ONE_SIDED_95 = 1.6448536269514722
 _MAD_TO_SIGMA = 1.4826022185056018
-_ENUMERABLE = 7
-_CELLS = 4_000_000
+_OUTLYING, _RELAPSED = 5.0, 3.0
+"""Standard deviations from which a probe is not believed by itself, and is below the rise."""
+_OF_DISTANCES, _TO_SIGMA = 0.6, 0.5284
+"""The quantile of white noise's distances from its running median of three, which is 0 for a third of them."""
+_SLACK = 1.2
+"""Of the interval's threshold, over the one that holds for many probes; its coverage: tools/check_claims.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +30,11 @@ class Change:
     """Where a curve rises for good above the level that it had before its main rise.
 
     Args:
-        index: First probe from which the curve stays above ``null``, or None: the rise is not significant, or the curve
-            is not above the null at its end.
-        low, high: The probes between which that one lies with 95 % confidence; None with ``index``.
+        index: First probe from which the curve stays above ``null``, or None: no rise above it, or none that lasts, or
+            one that is not significant.
+        low, high: The probes between which that one lies, at the coverage asked for; None with ``index``.
         null: The level to stay above, in bits.
-        p_value: Of the permutation test against "the order of the probes means nothing"; NaN for fewer than 4 probes.
+        p_value: Of the test against noise without a rise; NaN for fewer than 8 probes.
     """
 
     index: int | None
@@ -40,35 +44,29 @@ class Change:
     p_value: float
 
 
-def change_point(
-    values: Floats,
-    errors: Floats,
-    *,
-    level: float = 0.01,
-    permutations: int = 1999,
-    bootstraps: int = 500,
-    seed: int = 0,
-) -> Change:
+def change_point(values: Floats, errors: Floats, *, level: float = 0.01, coverage: float = 0.95) -> Change:
     """Find where a curve leaves the level that it had before its main rise.
 
-    Every probe is compared with its two neighbours (running median of three), so that one noisy probe neither makes
-    nor hides a rise. The main rise is the split into two levels that explains most; it begins where the climb to it
-    does. The level before is the median of the probes up to there; the null lies above it by the one-sided 95 %
-    margin of a probe, from the standard errors or from the spread of those probes, and by no less than `RESOLUTION`.
-    That the curve rises at all is tested by permuting the probes: the statistic is the sum of distances between the
-    probes and the rising curve fitted to them (isotonic regression of the medians). The interval comes from drawing
-    curves around the smoothed one, with the noise of the standard errors or, where it is larger, of the residuals.
+    Two explanations of the curve are compared: one level with autoregressive noise (correlation of neighbouring probes
+    0 to 0.9), and a level that rises once, at once or over some probes, with such noise. The score is how much better
+    the second is; its distribution in noise without a rise, at the worst correlation, is simulated once
+    (`fusionscope.records.onset_null`). The test asks nothing of the standard errors: noise may be larger than they are.
+    A probe far from both neighbours counts as the middle one of the three, and the first and the last never exceed
+    their two neighbours, so that one noisy probe neither makes nor hides a rise.
 
-    Under the null hypothesis the probes must be exchangeable: a slow drift that is not noise counts as a rise once it
-    is above `RESOLUTION`. With N probes the smallest possible p is 1/N!; fewer than 5 probes cannot reach 1 %.
+    The level before is the median of the probes before the best rise; the null lies above it by the one-sided 95 %
+    margin of a probe, from the standard errors or from the spread of those probes, and by no less than `RESOLUTION`.
+    The onset is where the best rise crosses it; rises that the curve falls back from do not count. The interval holds
+    every onset whose best explanation is not much worse than the best of all.
+
+    Work is linear in the number of probes: above 96, equal blocks of them are averaged first. Low and high are then
+    ends of blocks.
 
     Args:
         values: float [N] in bits, in order of the steps.
         errors: float [N], their standard errors; zero or NaN where unknown.
-        level: Level of the permutation test.
-        permutations: Random orders drawn; all orders are taken up to 7 probes.
-        bootstraps: Curves drawn for the interval.
-        seed: Of both draws.
+        level: Level of the test.
+        coverage: Of the interval.
 
     Returns:
         The change.
@@ -77,13 +75,13 @@ def change_point(
         InputError: Values and errors that are no two vectors of one length, or hold NaN.
 
     Reference:
-        Barlow, Bartholomew, Bremner, Brunk 1972, "Statistical Inference under Order Restrictions" (isotonic fits).
-        Tukey 1977, "Exploratory Data Analysis" (running medians and their end rule).
+        Bai 1997, "Estimation of a change point in multiple regression models". Siegmund 1988, "Confidence sets in
+        change-point problems". Hampel 1974, "The influence curve and its role in robust estimation" (outlying probes).
 
     Example:
         >>> curve = np.array([0.0, 0.02, -0.01, 0.9, 0.01, 0.02, 0.4, 0.9, 1.5, 1.9, 2.0])  # the fourth is noise
-        >>> found = change_point(curve, np.full(11, 0.02))
-        >>> found.index, found.p_value < 0.01
+        >>> change = change_point(curve, np.full(11, 0.02))
+        >>> change.index, change.p_value < 0.01
         (6, True)
     """
     x_N, e_N = np.asarray(values, dtype=np.float64), np.nan_to_num(np.asarray(errors, dtype=np.float64))
@@ -91,92 +89,106 @@ def change_point(
         raise InputError(
             f"values {x_N.shape} and errors {e_N.shape}", "a curve is finite numbers, one error each", "leave out NaN"
         )
-    generator = np.random.default_rng(seed)
-    place_1, null_1 = _stays_above(x_N[None], e_N)
-    p_value = _p_value(x_N, permutations, generator)
-    if place_1[0] < 0 or not p_value <= level:
-        return Change(index=None, low=None, high=None, null=float(null_1[0]), p_value=p_value)
-    low, high = _interval(x_N, e_N, int(place_1[0]), bootstraps, generator)
-    return Change(index=int(place_1[0]), low=low, high=high, null=float(null_1[0]), p_value=p_value)
+    error = float(np.median(e_N))
+    if len(x_N) < MIN_PROBES:
+        return _none(_null(x_N[:1], error), math.nan)
+    size = -(-len(x_N) // MAX_PROBES)
+    y_M = cleaned(_block_means(x_N, size))
+    rises = fit(y_M[None])
+    begin = int(rises.first[rises.rising[0].argmin()])
+    null = _null(x_N[: begin * size], error)
+    onset_C = _crossings(rises, null - float(np.median(y_M[:begin])))
+    lasts_C = (onset_C > _last_relapse(y_M, rises, null, error)) & (rises.rise[0] > 0)
+    if not lasts_C.any():
+        return _none(null, p_value(float(rises.score()[0]), len(y_M)))
+    best = int(np.where(lasts_C, rises.rising[0], np.inf).argmin())
+    p = p_value(float(rises.score(lasts_C)[0]), len(y_M))
+    if p > level or rises.rise[0, best] <= null - float(np.median(y_M[:begin])):
+        return _none(null, p)
+    near_C = lasts_C & (rises.rising[0] - rises.rising[0, best] <= _threshold(coverage, len(y_M)))
+    low, high = _probes(int(onset_C[near_C].min()), int(onset_C[near_C].max()), size, len(x_N))
+    index = _refined(x_N, int(onset_C[best]), size)
+    return Change(index=index, low=min(low, index), high=max(high, index), null=null, p_value=p)
 
 
-def smooth(x_PN: Floats) -> Floats:
-    """Running median of three; the first probe may not be high on its own, the last follows Tukey's end rule."""
-    if x_PN.shape[-1] < 3:
-        return x_PN
-    middle = np.median(np.stack([x_PN[..., :-2], x_PN[..., 1:-1], x_PN[..., 2:]]), axis=0)
-    first = np.minimum(x_PN[..., 0], middle[..., 0])
-    before = middle[..., -2] if middle.shape[-1] > 1 else middle[..., -1]
-    last = np.median(np.stack([x_PN[..., -1], middle[..., -1], 3 * middle[..., -1] - 2 * before]), axis=0)
-    return np.concatenate([first[..., None], middle, last[..., None]], axis=-1)
+def cleaned(x_N: Floats) -> Floats:
+    """Curves [..., N] without what one probe alone says.
+
+    A probe further than five standard deviations from the running median of three becomes that median, the deviation
+    being judged by how far the others are from theirs; the first and the last probe are brought between their two
+    neighbours.
+    """
+    if x_N.shape[-1] < 3:
+        return x_N
+    median = running_median(x_N)
+    distance = np.abs(x_N - median)
+    scale = np.quantile(distance, _OF_DISTANCES, axis=-1, keepdims=True) / _TO_SIGMA
+    clean: Floats = np.where(distance > _OUTLYING * scale, median, x_N)
+    for end, neighbours in ((0, x_N[..., 1:3]), (-1, x_N[..., -3:-1])):
+        clean[..., end] = x_N[..., end].clip(neighbours.min(-1), neighbours.max(-1))
+    return clean
 
 
-def isotonic(x_PN: Floats) -> Floats:
-    """The closest curve that never falls, by the formula max over a <= i of min over b >= i of the mean from a to b."""
-    n = x_PN.shape[-1]
-    sums = np.concatenate([np.zeros((*x_PN.shape[:-1], 1)), x_PN.cumsum(-1)], axis=-1)
-    lengths = np.arange(n)[None, :] - np.arange(n)[:, None] + 1
-    means_ab = (sums[..., None, 1:] - sums[..., :-1, None]) / np.maximum(lengths, 1)
-    means_ab = np.where(lengths > 0, means_ab, np.inf)
-    least_ai = np.minimum.accumulate(means_ab[..., ::-1], axis=-1)[..., ::-1]
-    fitted: Floats = np.where(lengths > 0, least_ai, -np.inf).max(-2)
-    return fitted
+def running_median(x_N: Floats) -> Floats:
+    """Median of each probe and its two neighbours along the last axis; at the ends, of the three there."""
+    inner: Floats = np.median(np.stack([x_N[..., :-2], x_N[..., 1:-1], x_N[..., 2:]]), axis=0)
+    return np.concatenate([inner[..., :1], inner, inner[..., -1:]], axis=-1)
 
 
-def _stays_above(x_PN: Floats, e_N: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """First probe from which the smoothed curve stays above its null (-1 for none), and the null."""
-    s_PN = smooth(x_PN)
-    margin = ONE_SIDED_95 * float(np.median(e_N))
-    null_P = np.empty(len(x_PN))
-    for row, begin in enumerate(_main_rise(s_PN)):
-        before = x_PN[row, : begin + 1]
-        level = float(np.median(before))
-        spread = ONE_SIDED_95 * _MAD_TO_SIGMA * float(np.median(np.abs(before - level)))
-        null_P[row] = max(level, 0.0) + max(RESOLUTION, margin, spread)
-    stays_PN = np.logical_and.accumulate((s_PN > null_P[:, None])[:, ::-1], axis=-1)[:, ::-1]
-    return np.where(stays_PN[:, -1], stays_PN.argmax(-1), -1), null_P
+def _none(null: float, p: float) -> Change:
+    return Change(index=None, low=None, high=None, null=null, p_value=p)
 
 
-def _main_rise(s_PN: Floats) -> NDArray[np.int64]:
-    """Where the climb to the main rise begins: the last probe before it."""
-    n = s_PN.shape[-1]
-    if n == 1:
-        return np.zeros(len(s_PN), dtype=np.int64)
-    k_N = np.arange(1, n)
-    sums = s_PN.cumsum(-1)
-    step = (sums[:, -1:] - sums[:, :-1]) / (n - k_N) - sums[:, :-1] / k_N
-    split_P = (np.sqrt(k_N * (n - k_N)) * step).argmax(-1)
-    flat_PN = np.diff(s_PN, axis=-1, prepend=np.inf) <= 0
-    begins_PN = np.maximum.accumulate(np.where(flat_PN, np.arange(n), 0), axis=-1)
-    found: NDArray[np.int64] = begins_PN[np.arange(len(s_PN)), split_P]
-    return found
+def _block_means(x_N: Floats, size: int) -> Floats:
+    """Means of as many probes each, the last block of those that are left."""
+    starts = np.arange(0, len(x_N), size)
+    sizes = np.diff(np.append(starts, len(x_N)))
+    means: Floats = np.add.reduceat(x_N, starts) / sizes
+    return means
 
 
-def _misfit(x_PN: Floats) -> Floats:
-    """Distance between each curve and the rising one fitted to it, in chunks that fit into memory."""
-    size = max(1, _CELLS // x_PN.shape[-1] ** 2)
-    chunks = [x_PN[i : i + size] for i in range(0, len(x_PN), size)]
-    return np.concatenate([np.abs(chunk - isotonic(smooth(chunk))).sum(-1) for chunk in chunks])
+def _null(before: Floats, error: float) -> float:
+    """The level to stay above: what a probe of the level before hardly exceeds, in bits."""
+    level = float(np.median(before))
+    spread = _MAD_TO_SIGMA * float(np.median(np.abs(before - level)))
+    return max(level, 0.0) + max(RESOLUTION, ONE_SIDED_95 * error, ONE_SIDED_95 * spread)
 
 
-def _p_value(x_N: Floats, permutations: int, generator: np.random.Generator) -> float:
-    n = len(x_N)
-    if n < 4:
-        return math.nan
-    # Equal distances count against the curve; the margin is for the rounding of equal ones.
-    found = _misfit(x_N[None])[0] + 1e-9 * np.abs(x_N).sum()
-    if n <= _ENUMERABLE:
-        return float((_misfit(x_N[np.array(list(orders(range(n))))]) <= found).mean())
-    drawn = generator.permuted(np.tile(x_N, (permutations, 1)), axis=1)
-    return float((1 + (_misfit(drawn) <= found).sum()) / (permutations + 1))
+def _crossings(rises: Fit, margin: float) -> NDArray[np.int64]:
+    """The first probe at which each candidate is above the margin [C]; the end of its climb where it never is."""
+    height = rises.length * margin / np.maximum(rises.rise[0], margin)
+    return rises.first - 1 + np.maximum(np.ceil(height - 1e-9).astype(np.int64), 1)
 
 
-def _interval(x_N: Floats, e_N: Floats, place: int, bootstraps: int, generator: np.random.Generator) -> tuple[int, int]:
-    """The 95 % interval of the place, widened so that it holds the place itself."""
-    fitted = smooth(x_N[None])[0]
-    residual = _MAD_TO_SIGMA * float(np.median(np.abs(x_N - fitted)))
-    noise = generator.standard_normal((bootstraps, len(x_N))) * np.maximum(e_N, residual)
-    places, _ = _stays_above(fitted + noise, np.maximum(e_N, residual))
-    places = np.where(places < 0, len(x_N) - 1, places)
-    low, high = np.quantile(places, [0.025, 0.975], method="inverted_cdf")
-    return min(int(low), place), max(int(high), place)
+def _last_relapse(y_M: Floats, rises: Fit, null: float, error: float) -> int:
+    """The last probe that is below the null, and by more than noise below the best rise; -1 for none."""
+    best = int(rises.rising[0].argmin())
+    before = float(np.median(y_M[: rises.first[best]]))
+    rising_M = before + rises.rise[0, best] * shape(rises.first[[best]], rises.length[[best]], len(y_M))[:, 0]
+    steps = _MAD_TO_SIGMA * float(np.median(np.abs(np.diff(y_M))))
+    noise = max(error, steps / math.sqrt(2 * (1 - rises.correlation[0, best])))
+    smooth_M = running_median(y_M)
+    below = np.flatnonzero((rising_M > null) & (smooth_M <= null) & (smooth_M <= rising_M - _RELAPSED * noise))
+    return int(below[-1]) if len(below) else -1
+
+
+def _threshold(coverage: float, probes: int) -> float:
+    """How much worse than the best a place may be, in -2 log likelihood (Siegmund 1988, for a small change)."""
+    return -2 * math.log1p(-math.sqrt(coverage)) * _SLACK * probes / (probes - 5)
+
+
+def _probes(low: int, high: int, size: int, n: int) -> tuple[int, int]:
+    """The probes of a range of blocks, with those of the block before it that may be raised already."""
+    return max(0, (low - 1) * size + 1), min(n, (high + 1) * size) - 1
+
+
+def _refined(x_N: Floats, block: int, size: int) -> int:
+    """The probe at which a block's neighbourhood splits best into two levels."""
+    if size == 1:
+        return block
+    start, stop = max(0, (block - 2) * size), min(len(x_N), (block + 2) * size)
+    window = x_N[start:stop] - x_N[start:stop].mean()
+    k = np.arange(1, len(window))
+    gain = -window.cumsum()[:-1] / np.sqrt(k * (len(window) - k))
+    inside = slice(size - 1, -size)
+    return start + int(k[inside][gain[inside].argmax()])

@@ -1,4 +1,4 @@
-"""Atoms by layer and step, drawn as pictures."""
+"""Atoms by layer and step, drawn as images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionscope.records.schema import Record
+from fusionscope.records.simultaneous import marks
 
 TITLES = {
     "redundancy": "redundancy R",
@@ -30,11 +31,34 @@ def grid(records: Sequence[Record], atom: str) -> tuple[NDArray[np.float64], lis
     return values, layers, steps
 
 
-def draw_grid(axes: Any, records: Sequence[Record], atom: str, *, vmax: float) -> Any:
-    """Draw one heatmap into matplotlib axes: probes at equal widths, their steps written below; returns the mesh."""
+def draw_grid(axes: Any, records: Sequence[Record], atom: str, *, vmax: float, claims: int | None = None) -> Any:
+    """Draw one heatmap into matplotlib axes: probes at equal widths, their steps written below; returns the mesh.
+
+    A dot marks a cell whose atom is above zero, all dots together (`fusionscope.records.simultaneous.marks`).
+
+    Args:
+        axes: Where to.
+        records: Records of one series.
+        atom: Which atom.
+        vmax: The end of the colour scale, which begins at 0, in bits.
+        claims: Cells of all maps that are looked at together; by default those of one map of each atom.
+    """
     values, layers, steps = grid(records, atom)
     mesh = axes.pcolormesh(
         np.arange(len(steps) + 1), np.arange(len(layers) + 1), values, cmap="viridis", vmin=0.0, vmax=vmax
+    )
+    above = [record for record, mark in zip(records, marks(records, atom, claims=claims), strict=True) if mark]
+    columns = {step: i + 0.5 for i, step in enumerate(steps)}
+    lines = {layer: i + 0.5 for i, layer in enumerate(layers)}
+    axes.plot(
+        [columns[record.step] for record in above],
+        [lines[record.layer] for record in above],
+        marker=".",
+        markersize=2,
+        linestyle="",
+        color="white",
+        markeredgecolor="black",
+        markeredgewidth=0.3,
     )
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 7)).round().astype(int))
     axes.set_xticks(shown + 0.5, [str(steps[i]) for i in shown], fontsize=7)
@@ -45,7 +69,7 @@ def draw_grid(axes: Any, records: Sequence[Record], atom: str, *, vmax: float) -
 
 
 def depth_heatmap(records: Sequence[Record], atom: str, *, vmax: float) -> NDArray[np.uint8]:
-    """A layer-by-step heatmap of one atom, lettered for the size at which TensorBoard shows pictures.
+    """A layer-by-step heatmap of one atom, lettered for the size at which TensorBoard shows images.
 
     Args:
         records: Records of one series.

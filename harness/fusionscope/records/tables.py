@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from fusionscope.records.onset import Onset, depth_onset, onset, phases
+from fusionscope.records.onset import Onset, Phase, phases
 from fusionscope.records.schema import ATOMS, Record, Series
 from fusionscope.records.series import SHORT, at_end, by_series, last_layer, title
+from fusionscope.records.simultaneous import FirstLayer, first_layer, onsets
 
 Rows = Sequence[tuple[str, ...]]
 """The header first."""
@@ -27,39 +28,38 @@ def stage_ends(records: Sequence[Record]) -> Rows:
 
 
 def synergy_onsets(records: Sequence[Record]) -> dict[Series, Onset]:
-    """The onset of synergy in the last layer of each series."""
-    return {series: onset(points) for series, points in by_series(last_layer(records)).items()}
+    """The onset of synergy in the last layer of each series, together with all other claims of a page."""
+    return {series: emerged for (series, _), emerged in onsets(last_layer(records)).items()}
 
 
 def layer_onsets(records: Sequence[Record]) -> Rows:
-    """The onset of synergy per series and layer."""
+    """The onset of synergy per series and layer, together with all other claims of a page."""
     layers = sorted({record.layer for record in records})
     groups = by_series(records)
+    emerged = onsets(records)
     rows: list[tuple[str, ...]] = [("task", *(f"layer {layer}" for layer in layers))]
-    for series, points in groups.items():
-        of_layers = [[point for point in points if point.layer == layer] for layer in layers]
-        cells = [_short_onset(onset(of_layer)) if of_layer else "" for of_layer in of_layers]
+    for series in groups:
+        cells = [_short_onset(emerged[series, layer]) if (series, layer) in emerged else "" for layer in layers]
         rows.append((title(series, list(groups)), *cells))
     return rows
 
 
 def depth_phases(records: Sequence[Record]) -> Rows:
-    """What the early, middle and late layers add to each atom at the end of the run."""
+    """What the early, middle and late layers add to each atom at the end of the run, with standard errors."""
     rows: list[tuple[str, ...]] = [
-        ("task", "atom", "at the end", "0 to 20 %", "20 to 80 %", "80 to 100 %", "first layer above null"),
+        ("task", "atom", "at the end", "0 to 20 %", "20 to 80 %", "80 to 100 %", "first layer above 0.05 bits"),
     ]
-    groups = at_end(records)
-    for series, layers in groups.items():
+    groups = by_series(records)
+    ends = at_end(records)
+    claims = len(ATOMS) * sum(len(layers) for layers in ends.values())
+    for series, layers in ends.items():
         if len(layers) < 3 or layers[-1].layer != layers[-1].n_layers:
             continue
         for atom in ATOMS:
             if not getattr(layers[-1], atom) > 0.05:
                 continue
-            parts = [
-                "not probed" if math.isnan(phase.gain) else f"{phase.gain:+.3f} ({phase.share:.0%})"
-                for phase in phases(layers, atom=atom)
-            ]
-            first = _short_onset(depth_onset(layers, atom=atom))
+            parts = [_short_phase(phase) for phase in phases(layers, atom=atom, history=groups[series])]
+            first = _short_first(first_layer(layers, atom, claims=claims))
             rows.append((title(series, list(groups)), SHORT[atom], with_error(layers[-1], atom), *parts, first))
     return rows
 
@@ -165,6 +165,17 @@ def _short_onset(emerged: Onset) -> str:
     if math.isnan(emerged.p_value):
         return "too few probes"
     return "none" if emerged.step is None else f"{emerged.step} [{emerged.low}, {emerged.high}]"
+
+
+def _short_phase(phase: Phase) -> str:
+    if math.isnan(phase.gain):
+        return "not probed"
+    bound = "" if phase.error == 0 else f" ± {'' if math.isfinite(phase.correlation) else '≤ '}{phase.error:.3f}"
+    return f"{phase.gain:+.3f}{bound} ({phase.share:.0%})"
+
+
+def _short_first(first: FirstLayer) -> str:
+    return "not certain" if first.layer is None else f"{first.layer} [{first.low}, {first.high}]"
 
 
 def _worst(records: Sequence[Record], name: str, pick: Callable[[Iterable[float]], float]) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fusionscope.errors import RunDirectoryError
 from fusionscope.records import Record, RecordFile, Run
+from fusionscope.records.onset import onset
 from fusionscope.records.tables import depth_phases, diagnostics, stage_ends
 from fusionscope.study.page import inline_svg, sentences
 from fusionscope.study.report import report
@@ -112,7 +113,7 @@ def test_figures_follow_the_readers_ink(
     make_run: Callable[..., list[Record]], make_journey: Callable[..., Run]
 ) -> None:
     own = [r for r in make_run() if r.task == "sandbox/synergy" and r.layer == 4]
-    svg = inline_svg(time_card(own, make_journey(Path())), 'a "label"', "k1")
+    svg = inline_svg(time_card(own, make_journey(Path()), emerged=onset(own)), 'a "label"', "k1")
     assert "var(--ink)" in svg
     assert "#1b1c1d" not in svg
     assert 'aria-label="a &quot;label&quot;"' in svg

@@ -9,8 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from fusionscope.records import ATOMS, Record, Run
 from fusionscope.records.heatmap import TITLES, draw_grid
-from fusionscope.records.onset import Onset, onset
+from fusionscope.records.onset import Onset
 from fusionscope.records.series import SHORT, by_series, last_layer, title
+from fusionscope.records.tables import synergy_onsets
 from fusionscope.study.page import BAND, CARD, COLOURS, EXTRA, INK, MARKERS, MUTED, shape, style
 
 # What a panel shows at the least: rounding errors should not look like results.
@@ -25,12 +26,13 @@ _SPANS = {
 def time_figure(records: Sequence[Record], run: Run | None = None) -> Figure:
     """A row a series: the last layer's atoms stacked with the accuracy, and each with its 95 % interval."""
     groups = by_series(last_layer(records))
+    onsets = synergy_onsets(records)
     with style():
         figure = Figure(figsize=(11, 2.5 * len(groups) + 0.6), layout="constrained")
         rows = figure.subplots(len(groups), 2, sharex=True, squeeze=False)
         for (left, right), (series, points) in zip(rows, groups.items(), strict=True):
             draw_stack(left, points, run)
-            draw_curves(right, points, run)
+            draw_curves(right, points, run, emerged=onsets[series])
             left.set_title(title(series, list(groups)), loc="left", pad=14)
         for axes in rows[-1]:
             axes.set_xlabel("optimizer steps, all stages")
@@ -38,13 +40,19 @@ def time_figure(records: Sequence[Record], run: Run | None = None) -> Figure:
     return figure
 
 
-def time_card(points: Sequence[Record], run: Run | None = None) -> Figure:
-    """One series over time: stacked atoms and accuracy above, atoms with intervals and the onset of synergy below."""
+def time_card(points: Sequence[Record], run: Run | None = None, *, emerged: Onset) -> Figure:
+    """One series over time: stacked atoms and accuracy above, atoms with intervals and the onset of synergy below.
+
+    Args:
+        points: Records of the last layer.
+        run: The run, where it has stages.
+        emerged: The onset of synergy, together with those of the other series.
+    """
     with style():
         figure = Figure(figsize=(CARD, 4.0), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
         draw_stack(upper, points, run)
-        draw_curves(lower, points, run, label_stages=False)
+        draw_curves(lower, points, run, emerged=emerged, label_stages=False)
         lower.set_xlabel("optimizer steps, all stages")
     return figure
 
@@ -69,19 +77,21 @@ def draw_stack(axes: Any, points: Sequence[Record], run: Run | None) -> None:
     _accuracy(axes, points)
 
 
-def draw_curves(axes: Any, points: Sequence[Record], run: Run | None, *, label_stages: bool = True) -> None:
+def draw_curves(
+    axes: Any, points: Sequence[Record], run: Run | None, *, emerged: Onset, label_stages: bool = True
+) -> None:
     """Each atom with its 95 % interval, and where synergy emerges."""
     _stage_bands(axes, run, label=label_stages)
     for atom in ATOMS:
         _curve(axes, [record.step for record in points], points, atom)
-    _onset_mark(axes, onset(points), lift=12 if label_stages and run else 2)
+    _onset_mark(axes, emerged, lift=12 if label_stages and run else 2)
     axes.set_ylabel("bits")
     axes.margins(x=0.01)
     axes.grid(axis="y")
 
 
 def depth_figure(records: Sequence[Record]) -> Figure:
-    """Layer-by-step heatmaps: a row a series, a column an atom, one colour scale."""
+    """Layer-by-step heatmaps: a row a series, a column an atom, one colour scale; all dots hold together."""
     groups = by_series(records)
     with style():
         figure = Figure(figsize=(13, 2.2 * len(groups) + 0.8), layout="constrained")
@@ -89,7 +99,7 @@ def depth_figure(records: Sequence[Record]) -> Figure:
         vmax = largest(records)
         for row, (series, points) in zip(panels, groups.items(), strict=True):
             for axes, atom in zip(row, ATOMS, strict=True):
-                mesh = draw_grid(axes, points, atom, vmax=vmax)
+                mesh = draw_grid(axes, points, atom, vmax=vmax, claims=len(records) * len(ATOMS))
                 mesh.set_rasterized(True)
             row[0].set_ylabel(f"{series.task}\n{series.variant}\nlayer", fontsize=8)
         figure.colorbar(mesh, ax=panels, label="bits", shrink=0.6)
@@ -97,13 +107,19 @@ def depth_figure(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def heatmap_card(points: Sequence[Record], *, vmax: float) -> Figure:
-    """One series: a layer-by-step heatmap of each atom."""
+def heatmap_card(points: Sequence[Record], *, vmax: float, claims: int) -> Figure:
+    """One series: a layer-by-step heatmap of each atom.
+
+    Args:
+        points: Its records.
+        vmax: The end of the colour scale, in bits.
+        claims: Cells of all maps of the page, which hold together.
+    """
     with style():
         figure = Figure(figsize=(CARD, 3.6), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True, sharey=True)
         for axes, atom in zip(panels.flat, ATOMS, strict=True):
-            mesh = draw_grid(axes, points, atom, vmax=vmax)
+            mesh = draw_grid(axes, points, atom, vmax=vmax, claims=claims)
             mesh.set_rasterized(True)
             axes.set_title(TITLES[atom], fontsize=8.5)
             axes.xaxis.set_ticks(axes.get_xticks()[::2], [t.get_text() for t in axes.get_xticklabels()[::2]])

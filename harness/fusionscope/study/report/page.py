@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from fusionscope.records import Record, Run, tables
+from fusionscope.records import ATOMS, Record, Run, tables
 from fusionscope.records.series import SHORT, at_end, by_series, last_layer, title
 from fusionscope.study.page import (
     SOURCES,
@@ -58,7 +58,7 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
         facts.append(_largest_atom(points[-1], title(series, list(groups))))
     for series, onset in tables.synergy_onsets(records).items():
         if onset.step is not None:
-            about = f"onset of synergy, {title(series, list(groups))}, 95 % interval {onset.low} to {onset.high}"
+            about = f"onset of synergy, {title(series, list(groups))}, between {onset.low} and {onset.high}"
             facts.append((f"step {onset.step}", about))
     return facts
 
@@ -74,15 +74,18 @@ def _largest_atom(record: Record, name: str) -> tuple[str, str]:
 
 def _time_section(records: Sequence[Record], run: Run | None) -> str:
     groups = by_series(last_layer(records))
+    onsets = tables.synergy_onsets(records)
     drawn = []
     for i, (series, points) in enumerate(groups.items()):
         name = title(series, list(groups))
-        svg = inline_svg(time_card(points, run), f"Atoms of {name} over optimizer steps", f"t{i}")
+        svg = inline_svg(
+            time_card(points, run, emerged=onsets[series]), f"Atoms of {name} over optimizer steps", f"t{i}"
+        )
         drawn.append(card(svg, title=name))
     note = (
         "The last layer's atoms at every probe. Above: stacked up to the total information (line), with the accuracy "
-        "(dotted). Below: each atom with its 95 % interval, a bar where the"
-        " data identify an interval and no point; the dashed line is the onset of synergy. Shaded: stages."
+        "(dotted). Below: each atom with its 95 % interval, a bar where an interval and no point is identified; the "
+        "dashed line is the onset of synergy in its interval, those of all series together at 95 %. Shaded: stages."
     )
     return section(
         "Time: what the answers rest on, while it trains",
@@ -99,12 +102,13 @@ def _depth_section(records: Sequence[Record]) -> str:
     groups = by_series(records)
     ends = at_end(records)
     vmax = largest(records)
+    cells = len(records) * len(ATOMS)
     layers, maps = [], []
     for i, (series, points) in enumerate(groups.items()):
         name = title(series, list(groups))
         svg = inline_svg(layers_card(ends[series]), f"Atoms of {name} by layer at the end", f"d{i}")
         layers.append(card(svg, title=name))
-        svg = inline_svg(heatmap_card(points, vmax=vmax), f"Atoms of {name} by layer and step", f"h{i}")
+        svg = inline_svg(heatmap_card(points, vmax=vmax, claims=cells), f"Atoms of {name} by layer and step", f"h{i}")
         maps.append(card(svg, title=name))
     phases = "What the early, middle and late layers add, in bits (fraction of the atom at the last layer)"
     return section(
@@ -113,8 +117,9 @@ def _depth_section(records: Sequence[Record]) -> str:
         cards(layers),
         table(tables.depth_phases(records), phases),
         cards(maps),
-        table(tables.layer_onsets(records), "Onset of synergy by layer: step [95 % interval]"),
-        note="The atoms of every layer: at the end of the run, then at every probe.",
+        table(tables.layer_onsets(records), "Onset of synergy by layer: step [interval], all together at 95 %"),
+        note="The atoms of every layer: at the end of the run, each with its own 95 % interval, then at every probe: a "
+        "dot says that the atom is above zero. All dots, onsets and first layers of this page hold together at 95 %.",
     )
 
 

@@ -42,7 +42,8 @@ def summary(records: Sequence[Record]) -> str:
     """What happened, as text: atoms at the end of each stage, onsets, costs."""
     designs = sorted({f"{r.design} design, {r.estimator} estimator" for r in records})
     lines = [f"At the end of each stage ({'; '.join(designs)}):", *tables.as_text(tables.stage_ends(records)), ""]
-    lines.append("Onset of synergy in the last layer (first probe from which it stays above the null):")
+    above = "first probe from which it stays above the null"
+    lines.append(f"Onset of synergy in the last layer ({above}), all of them together at 95 %:")
     onsets = tables.synergy_onsets(records)
     for series, onset in onsets.items():
         name = title(series, list(onsets))
