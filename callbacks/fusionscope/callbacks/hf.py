@@ -1,7 +1,6 @@
 """PID of a vision-language model that Hugging Face's Trainer, or one of TRL's, trains."""
 
 import warnings
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,79 +10,41 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from fusionscope.callbacks.monitor import Monitor
-from fusionscope.callbacks.schedule import Schedule
+from fusionscope.callbacks.base import ProbingCallback
 from fusionscope.callbacks.writers import Writers
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
-from fusionscope.probe import Execution, ProbeSpec
-from fusionscope.tasks import HeldOutTask, TaskSpec
+from fusionscope.records import Origin, Start, join
+
+_KEY = "fusionscope_records"
+"""Where a trainer's state, which each of its checkpoints holds, says which records were written while it trained."""
 
 
-class PIDTrainerCallback(TrainerCallback):
+class PIDTrainerCallback(ProbingCallback, TrainerCallback):
     """`fusionscope.callbacks.PIDCallback` for ``Trainer(callbacks=[...])`` of transformers and for TRL's trainers.
 
-    The model is the trainer's own. Records go to ``records.jsonl`` and curves to a TensorBoard run in ``tensorboard``,
-    both in the training's output directory; x = optimizer steps.
+    Records go to ``records.jsonl`` and curves to a TensorBoard run in ``tensorboard``, both in the training's output
+    directory; x = optimizer steps. A second ``train()``, or one in an output directory that was used before, is a new
+    attempt; a resumed one goes on with its records.
 
-    Args:
-        tasks: Held-out tasks: names, `TaskSpec`s or `HeldOutTask`s.
-        processor: The model's processor; by default the trainer's ``processing_class``.
-        schedule: When to probe.
-        spec, execution, baseline, heatmap_every, progress: As for `PIDCallback`.
-        directory: Where records and curves go, instead of the output directory.
-        stage: Name of the stage in the records.
+    Its arguments are those of `fusionscope.callbacks.base.ProbingCallback`; the model is the trainer's own unless
+    ``model`` names an attribute of it, and the processor is the trainer's ``processing_class`` unless it is given.
 
-    Raises:
-        UnknownNameError: A task, design, layer or setting that doesn't exist.
-        InputError: A setting outside its range.
-        ConfigError: No processor.
+    Example::
+
+        Trainer(..., processing_class=processor, callbacks=[PIDTrainerCallback(["pope/random"])])
     """
-
-    def __init__(
-        self,
-        tasks: Sequence[str | TaskSpec | HeldOutTask],
-        *,
-        processor: Any = None,
-        schedule: Schedule = Schedule(every_n_steps=500, log_spaced=2.0),  # noqa: B008 (frozen)
-        spec: ProbeSpec = ProbeSpec(),  # noqa: B008 (frozen)
-        execution: Execution = Execution(),  # noqa: B008 (frozen)
-        directory: str | None = None,
-        stage: str = "train",
-        baseline: bool = False,
-        heatmap_every: int = 10,
-        progress: bool = True,
-    ) -> None:
-        self.processor = processor
-        self.schedule = schedule
-        self.directory = directory
-        self.stage = stage
-        self.monitor = Monitor(
-            tasks,
-            spec=spec,
-            execution=execution,
-            baseline=baseline,
-            heatmap_every=heatmap_every,
-            progress=progress,
-        )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
-        processor = self.processor if self.processor is not None else given.get("processing_class")
-        if getattr(processor, "image_processor", None) is None:
-            raise ConfigError(
-                f"PIDTrainerCallback with the processor {type(processor).__name__}",
-                "questions and images must be prepared, which takes a processor with tokenizer and image processor",
-                "give it: Trainer(processing_class=processor) or PIDTrainerCallback(tasks, processor=processor)",
-            )
-        folder = Path(self.directory or str(args.output_dir))
-        writers = Writers(folder) if state.is_world_process_zero else None
-        lvlm, resumed = LVLM.wrap(_bare(given["model"]), processor), state.global_step > 0
-        self.monitor.begin(lvlm, writers=writers, stage=self.stage, offset=0, resumed=resumed)
-        if resumed:
-            self.monitor.resume_at(state.global_step)
-        elif self.schedule.at_start:
+        self.monitor.forget()
+        self.monitor.take(self._find_lvlm(given["model"], given.get("processing_class")))
+        start = self._start(args, state)
+        place = join(Path(self.directory or str(args.output_dir)), start)
+        self.monitor.begin(start, place, Writers(place) if state.is_world_process_zero else None)
+        state.stateful_callbacks[self._key] = self.monitor.origin.to_json()
+        if self.schedule.at_start and state.global_step == 0:
             self._probe(args, state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
@@ -106,11 +67,38 @@ class PIDTrainerCallback(TrainerCallback):
                 )
             else:
                 self._probe(args, state)
-        rank_zero_info(f"PIDTrainerCallback: {self.monitor.finish(state.global_step)}")
+        rank_zero_info(f"PIDTrainerCallback: {self.monitor.finish()}")
         self.monitor.close()
 
     def _probe(self, args: TrainingArguments, state: TrainerState) -> None:
         self.monitor.probe(state.global_step, _precision(args))
+
+    def _start(self, args: TrainingArguments, state: TrainerState) -> Start:
+        """The training that starts; a callback before this one in the trainer counts as what it goes on from."""
+        row = state.stateful_callbacks.get(self._key)
+        fresh = row is None and state.global_step == 0
+        return Start(
+            stage=self.stage or "train",
+            step=None if fresh else state.global_step,
+            origin=Origin.from_json(row),
+            checkpoint=Path(str(args.output_dir)) / f"checkpoint-{state.global_step}",
+            moves=False,
+        )
+
+    @property
+    def _key(self) -> str:
+        return f"{_KEY}:{self.directory}" if self.directory else _KEY
+
+    def _find_lvlm(self, trained: nn.Module, processing_class: Any) -> LVLM:
+        model = _bare(trained)
+        processor = self.resolve(model, self.processor) if self.processor is not None else processing_class
+        if getattr(processor, "image_processor", None) is None:
+            raise ConfigError(
+                f"PIDTrainerCallback with the processor {type(processor).__name__}",
+                "questions and images must be prepared, which takes a processor with tokenizer and image processor",
+                "give it: Trainer(processing_class=processor) or PIDTrainerCallback(tasks, processor=processor)",
+            )
+        return LVLM.wrap(model if self.model is None else self.resolve(model, self.model), processor)
 
 
 def _bare(model: nn.Module) -> nn.Module:

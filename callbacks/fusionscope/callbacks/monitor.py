@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from tqdm.auto import tqdm
 
@@ -14,6 +15,7 @@ from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM, FeatureCache, weights_fingerprint
 from fusionscope.parallel import gather_work, is_main, is_sharded, share_work
 from fusionscope.probe import Execution, ProbeResult, ProbeSpec, model_name, probe, readable, to_record
+from fusionscope.records import Origin, Place, Record, Start
 from fusionscope.tasks import HeldOutTask, TaskSpec, load_tasks
 
 
@@ -57,37 +59,49 @@ class Monitor:
         self.progress = progress
         self.probed_at = -1
         self.cost = Cost()
+        self.place: Place | None = None
         self._writers: Writers | None = None
 
-    def begin(self, lvlm: LVLM, *, writers: Writers | None, stage: str, offset: int, resumed: bool) -> None:
+    @property
+    def origin(self) -> Origin | None:
+        """What checkpoints of this training say of its records; None where it leaves none."""
+        return self.place.origin(self._writers.board if self._writers else "") if self.place else None
+
+    def forget(self) -> None:
+        """Begin anew: nothing of an earlier training counts."""
+        self.probed_at = -1
+        self.cost = Cost()
+
+    def take(self, lvlm: LVLM) -> None:
         """Take the model that is about to be trained; images that cannot be read are named now and not at every probe.
 
         Args:
             lvlm: The model.
-            writers: Where records go; None on every rank but the first.
-            stage: Name of the stage in the records.
-            offset: Optimizer steps of the stages before this one.
-            resumed: Whether an interrupted run goes on; otherwise nothing of an earlier run counts.
 
         Raises:
             UnknownNameError: A layer that doesn't exist.
             DataError: More images than allowed cannot be read.
         """
-        if not resumed:
-            self.probed_at = -1
-            self.cost = Cost()
         lvlm.layer_numbers(self.spec.layers)
         self._readable = [readable(task, self.spec) for task in self.tasks]
         self._lvlm = lvlm
-        self._writers = writers
-        self._stage = stage
-        self._offset = offset
-        self.cost.begin()
 
-    def resume_at(self, step: int) -> None:
-        """Make TensorBoard forget what an interrupted run drew after this step of the stage."""
-        if self._writers:
-            self._writers.resume_after(self._offset + step)
+    def begin(self, start: Start, place: Place | None, writers: Writers | None) -> None:
+        """Begin to record; of the curves drawn before, TensorBoard forgets those that do not stand.
+
+        Args:
+            start: The training that starts.
+            place: Where its records belong, the same on every rank; None where it leaves none.
+            writers: Where they go; None on every rank but the first.
+        """
+        self.place = place
+        self._start = start
+        self._writers = writers
+        if place is not None and place.note:
+            rank_zero_info(f"PID: {place.note}")
+        if writers is not None:
+            writers.begin(start.origin)
+        self.cost.begin()
 
     def probe(self, step: int, context: AbstractContextManager[Any] | None = None) -> dict[str, float]:
         """Probe every task once at this step of the stage and write the records.
@@ -107,11 +121,11 @@ class Monitor:
         self.probed_at = step
         return numbers
 
-    def finish(self, step: int) -> str:
+    def finish(self) -> str:
         """Draw what stands at the end of the stage and say what the probes cost."""
         if self._writers:
             with self.cost.clocked():
-                self._writers.finish(self._offset + step)
+                self._writers.finish()
         self.cost.end()
         return str(self.cost)
 
@@ -120,33 +134,45 @@ class Monitor:
         if self._writers:
             self._writers.close()
         self._writers = None
+        self.place = None
 
     def _probe(self, step: int, context: AbstractContextManager[Any]) -> dict[str, float]:
         with isolate_rng(), context:
             results = self._run(step)
         self.cost.add(results)
-        place = {"step": self._offset + step, "stage": self._stage, "stage_step": step, "baseline": self.baseline}
-        run = self._writers.run if self._writers else ""
-        model = model_name(self._lvlm)
-        records = [to_record(result, run=run, run_name=run, model=model, **place) for result in results]
+        records = [self._record(result, step) for result in results]
         if self._writers:
             self._writers.write(records, stage_step=step)
             if self.cost.probes % self.heatmap_every == 0:
-                self._writers.draw(self._offset + step)
+                self._writers.draw()
         return metrics(records)
+
+    def _record(self, result: ProbeResult, step: int) -> Record:
+        place = self.place
+        return to_record(
+            result,
+            run=place.run if place else "",
+            run_name=place.directory.name if place else "",
+            attempt=place.attempt.attempt if place else 1,
+            step=self._start.offset + step,
+            stage=self._start.stage,
+            stage_step=step,
+            model=model_name(self._lvlm),
+            baseline=self.baseline,
+        )
 
     def _run(self, step: int) -> list[ProbeResult]:
         sharded = is_sharded(self._lvlm.model)
         tasks = share_work(self._readable, sharded=sharded)
-        return gather_work(lambda: self._share(step, tasks), sharded=sharded)
+        return gather_work(lambda: self._part(step, tasks), sharded=sharded)
 
-    def _share(self, step: int, tasks: Sequence[HeldOutTask]) -> list[ProbeResult]:
+    def _part(self, step: int, tasks: Sequence[HeldOutTask]) -> list[ProbeResult]:
         """The results of this rank's tasks."""
         results: list[ProbeResult] = []
-        seen = str(self._writers.watch) if self._writers else ""
+        onsets = str(self._writers.watch) if self._writers else ""
         spec = replace(self.spec, max_bad_images=0)  # they are left out already
         execution = self._execution.of_model(weights_fingerprint([self._lvlm.model]))
-        title = f"PID, step {step}" + (f" ({seen})" if seen else "")
+        title = f"PID, step {step}" + (f" ({onsets})" if onsets else "")
         show = self.progress and is_main()
         with tqdm(total=len(tasks), desc=title, leave=False, disable=not show) as bar:
             for task in tasks:

@@ -1,84 +1,41 @@
-"""PID of a vision-language model while it trains."""
+"""PID of a vision-language model while Lightning trains it."""
 
-from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import nn
 
-from fusionscope.callbacks.monitor import Monitor
-from fusionscope.callbacks.schedule import Schedule
+from fusionscope.callbacks.base import ProbingCallback
 from fusionscope.callbacks.writers import Writers
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
-from fusionscope.probe import Execution, ProbeSpec
-from fusionscope.records import Run
-from fusionscope.tasks import HeldOutTask, TaskSpec
+from fusionscope.records import Origin, Place, Run, Start, join
+
+KEY = "fusionscope_records"
+"""Where a checkpoint says which records were written while it was trained."""
 
 
-class PIDCallback(Callback):
+class PIDCallback(ProbingCallback, Callback):
     """Measures redundancy, unique vision, unique language and synergy of the model's answers, layer by layer.
 
     Records go to ``records.jsonl`` (the source of truth), to TensorBoard and to the trainer's other loggers, with
-    x = optimizer steps, counted over all stages of a journey. Training is left bit for bit as it would be without.
+    x = optimizer steps, counted over all stages of a run. Training is left bit for bit as it would be without, and
+    ``fast_dev_run`` leaves no records.
 
-    Args:
-        tasks: Held-out tasks: names, `TaskSpec`s or `HeldOutTask`s.
-        model: The vision-language model inside the LightningModule: the module itself, or the name of its attribute
-            (``"vlm"``, ``"net.vlm"``). None for a fusionscope stage, which has ``lvlm``.
-        processor: Its Hugging Face processor, or the name of its attribute; needed with ``model``.
-        schedule: When to probe.
-        spec: What to measure: design, estimator, layers, laws, lens, ...
-        execution: How to run: batch size; features of images are kept from probe to probe, in its ``feature_cache``
-            where one is given.
-        directory: Where ``records.jsonl`` goes; by default the run's or the logger's folder.
-        stage: Name of the stage in the records; by default the journey's, or the LightningModule's class.
-        baseline: Whether this stage comes before the training under study (such as a language model's own pretraining):
-            its records are marked, and an onset is looked for after them.
-        heatmap_every: Draw the heatmaps at every so many probes, and always at the end.
-        progress: Show a progress bar while probing.
+    Its arguments are those of `fusionscope.callbacks.base.ProbingCallback`; a LightningModule that is no fusionscope
+    stage needs ``model`` and ``processor``.
 
-    Raises:
-        UnknownNameError: A task, layer or setting that doesn't exist.
-        InputError: A setting outside its range.
-        ConfigError: No model was found, a model without a processor, or checkpoints to probe that Lightning tells no
-            callback of.
+    Example::
+
+        PIDCallback(["pope/random"], model="vlm", processor=processor, schedule=Schedule(every_n_steps=500))
     """
 
-    def __init__(
-        self,
-        tasks: Sequence[str | TaskSpec | HeldOutTask],
-        *,
-        model: str | nn.Module | None = None,
-        processor: Any = None,
-        schedule: Schedule = Schedule(every_n_steps=500, log_spaced=2.0),  # noqa: B008 (frozen)
-        spec: ProbeSpec = ProbeSpec(),  # noqa: B008 (frozen)
-        execution: Execution = Execution(),  # noqa: B008 (frozen)
-        directory: str | None = None,
-        stage: str | None = None,
-        baseline: bool = False,
-        heatmap_every: int = 10,
-        progress: bool = True,
-    ) -> None:
-        self.model = model
-        self.processor = processor
-        self.schedule = schedule
-        self.stage = stage
-        self.directory = directory
-        self.monitor = Monitor(
-            tasks,
-            spec=spec,
-            execution=execution,
-            baseline=baseline,
-            heatmap_every=heatmap_every,
-            progress=progress,
-        )
-        self._pending = False
-        self._resumed = False
+    _pending = False
+    _resumed = False
+    _origin: Origin | None = None
+    """Of the training that this one goes on from, in a checkpoint or in the fit before."""
 
     @property
     def state_key(self) -> str:
@@ -90,29 +47,34 @@ class PIDCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.monitor.probed_at = state_dict["probed_at"]
-        self.monitor.cost.load_state_dict(state_dict.get("cost", {}))  # older checkpoints do not say
+        self.monitor.cost.load_state_dict(state_dict["cost"])
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Before any checkpoint is loaded; a training that failed was not torn down.
+        self._leave()
+        self._pending = False
+        self._resumed = False
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Before the states of callbacks, which are loaded only where tasks and settings are those that were saved.
+        self.monitor.forget()
+        origins = checkpoint.get(KEY, {})
+        self._origin = Origin.from_json(origins.get(self.directory or "", next(iter(origins.values()), None)))
         self._resumed = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._pending = False
         if self.schedule.at_checkpoints:
             _check_savers(trainer)
-        lvlm = _find_lvlm(pl_module, self.model, self.processor)
-        journey = Run.find(trainer.default_root_dir)
-        running = journey.current if journey else None
-        # log_dir is broadcast from the first rank: every rank must ask for it
-        folder = Path(self.directory or (journey.directory if journey else trainer.log_dir or trainer.default_root_dir))
-        self.monitor.begin(
-            lvlm,
-            writers=_writers(trainer, folder) if trainer.is_global_zero else None,
-            stage=self.stage or (running.name if running else type(pl_module).__name__),
-            offset=running.step_offset if running else 0,
-            resumed=self._resumed,
-        )
+        self.monitor.take(self._find_lvlm(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._resumed:
-            self.monitor.resume_at(trainer.global_step)
+        # Not before: some strategies load the checkpoint that training goes on from after on_fit_start.
+        self._resumed = self._resumed or trainer.global_step > 0
+        if not self._resumed:
+            self.monitor.forget()
+        start, folder = self._start(trainer, pl_module)
+        place = None if trainer.fast_dev_run else join(folder, start)
+        self.monitor.begin(start, place, _writers(trainer, place) if place and trainer.is_global_zero else None)
         missed = self._resumed and self.schedule.at_checkpoints
         if missed or (self.schedule.at_start and trainer.global_step == 0):
             self._probe(trainer)
@@ -120,6 +82,9 @@ class PIDCallback(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # The weights stay as they are until the next batch; a probe here could not enter this checkpoint's states.
         self._pending = self.schedule.at_checkpoints
+        origin = self.monitor.origin
+        if origin is not None:
+            checkpoint.setdefault(KEY, {})[self.directory or ""] = origin.to_json()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._pending:
@@ -139,66 +104,76 @@ class PIDCallback(Callback):
         # Checkpoint callbacks run last, and so does what they save when training ends.
         if self._pending:
             self._probe(trainer)
-        rank_zero_info(f"PIDCallback: {self.monitor.finish(trainer.global_step)}")
+        rank_zero_info(f"PIDCallback: {self.monitor.finish()}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._origin = self.monitor.origin or self._origin
         self.monitor.close()
-        self._resumed = False
 
     def _probe(self, trainer: Trainer) -> dict[str, float]:
         self._pending = False
         return self.monitor.probe(trainer.global_step, trainer.precision_plugin.forward_context())
+
+    def _start(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Start, Path]:
+        """The training that starts, and where its records go unless their run is elsewhere."""
+        run = Run.find(trainer.default_root_dir)
+        running = run.current if run else None
+        # log_dir is broadcast from the first rank: every rank must ask for it
+        log_dir = Path(trainer.log_dir or trainer.default_root_dir)
+        earlier = self._earlier(trainer)
+        start = Start(
+            stage=self.stage or (running.name if running else type(pl_module).__name__),
+            offset=running.step_offset if running else 0,
+            step=trainer.global_step if self._resumed or earlier else None,
+            origin=earlier or (self._origin if self._resumed else None),
+            checkpoint=trainer.ckpt_path,
+            moves=self.directory is None and running is None,
+        )
+        return start, Path(self.directory or (trainer.default_root_dir if running else log_dir))
+
+    def _earlier(self, trainer: Trainer) -> Origin | None:
+        """Where another callback of this trainer has begun to record this training."""
+        others = [other for other in trainer.callbacks if isinstance(other, PIDCallback) and other is not self]
+        origins = [other.monitor.origin for other in others if other.directory == self.directory]
+        return next((origin for origin in origins if origin is not None), None)
+
+    def _find_lvlm(self, pl_module: LightningModule) -> LVLM:
+        if self.model is None:
+            lvlm = getattr(pl_module, "lvlm", None)
+            if isinstance(lvlm, LVLM):
+                return lvlm
+            raise ConfigError(
+                f"PIDCallback found no model in {type(pl_module).__name__}",
+                "only fusionscope's own stages have an attribute `lvlm`",
+                'say which it is: PIDCallback(model="vlm", processor=processor), "vlm" being its attribute\'s name',
+            )
+        if self.processor is None:
+            raise ConfigError(
+                "PIDCallback(model=...) without processor",
+                "questions and images must be prepared",
+                "add processor=...",
+            )
+        return LVLM.wrap(self.resolve(pl_module, self.model), self.resolve(pl_module, self.processor))
 
 
 def _check_savers(trainer: Trainer) -> None:
     if any(getattr(saver, "save_weights_only", False) for saver in trainer.checkpoint_callbacks):
         raise ConfigError(
             "schedule.at_checkpoints beside ModelCheckpoint(save_weights_only=True)",
-            "Lightning tells no callback of checkpoints that hold weights alone, so that none of them would be probed",
+            "Lightning calls no callback for checkpoints that hold weights alone, so that none of them would be probed",
             "use save_weights_only=False, a ScheduledCheckpoint, or the same every_n_steps in both schedules",
         )
 
 
-def _writers(trainer: Trainer, folder: Path) -> Writers:
+def _writers(trainer: Trainer, place: Place) -> Writers:
     """TensorBoard and the other loggers are the trainer's own."""
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     others = [logger for logger in trainer.loggers if not isinstance(logger, TensorBoardLogger)]
     return Writers(
-        folder,
+        place,
         writer=boards[0].experiment if boards else None,
         logs=[logger.log_metrics for logger in others],
     )
-
-
-def _find_lvlm(pl_module: LightningModule, model: str | nn.Module | None, processor: Any) -> LVLM:
-    if model is None:
-        lvlm = getattr(pl_module, "lvlm", None)
-        if not isinstance(lvlm, LVLM):
-            raise ConfigError(
-                f"PIDCallback found no model in {type(pl_module).__name__}",
-                "only fusionscope's own stages have an attribute `lvlm`",
-                'say which it is: PIDCallback(model="vlm", processor=processor), "vlm" being its attribute\'s name',
-            )
-        return lvlm
-    if processor is None:
-        raise ConfigError(
-            "PIDCallback(model=...) without processor",
-            "questions and images must be prepared",
-            "add processor=...",
-        )
-    if isinstance(model, str):
-        model = _attribute(pl_module, model)
-    if isinstance(processor, str):
-        processor = _attribute(pl_module, processor)
-    return LVLM.wrap(model, processor)
-
-
-def _attribute(pl_module: LightningModule, path: str) -> Any:
-    try:
-        return reduce(getattr, path.split("."), pl_module)
-    except AttributeError as error:
-        raise ConfigError(
-            f"{type(pl_module).__name__} has no attribute {path!r}",
-            "PIDCallback was told to find the model or the processor there",
-            f"its modules are {', '.join(name for name, _ in pl_module.named_children()) or 'none'}",
-        ) from error

@@ -1,13 +1,13 @@
 """Where the records of a run go: the record file, TensorBoard, the trainer's other loggers."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.tensorboard import SummaryWriter
 
-from fusionscope.records import Record, RecordFile, Run
+from fusionscope.records import Origin, Place, Record, RecordFile, Run
 from fusionscope.records.event_files import draw_summary
 from fusionscope.records.live import OnsetWatch
 from fusionscope.records.tensorboard import (
@@ -25,34 +25,46 @@ Log = Callable[[Mapping[str, float], int], None]
 
 
 class Writers:
-    """The record file, TensorBoard and other loggers of one run; made on the first rank only.
+    """The record file, TensorBoard and other loggers of one training; made on the first rank only.
 
     Args:
-        folder: The folder of ``records.jsonl``; its name is the run's.
-        writer: A TensorBoard writer that is open already; by default one of its own in ``folder/tensorboard``.
+        place: Where the records belong.
+        writer: A TensorBoard writer that is open already; by default one of its own in the run directory.
         logs: Other loggers.
     """
 
-    def __init__(self, folder: Path, writer: Any = None, logs: Sequence[Log] = ()) -> None:
-        self.folder, self._logs = folder, logs
-        self.file = RecordFile(folder / "records.jsonl")
+    def __init__(self, place: Place, writer: Any = None, logs: Sequence[Log] = ()) -> None:
+        self.place = place
+        self.file = RecordFile(place.directory.records)
         self.watch = OnsetWatch()
-        self._own_writer = None if writer is not None else SummaryWriter(str(folder / "tensorboard"))
+        self._logs = logs
+        self._own_writer = SummaryWriter(str(place.directory.tensorboard)) if writer is None else None
         self.writer: Any = writer if writer is not None else self._own_writer
 
     @property
-    def run(self) -> str:
-        """Name of the run: that of its folder."""
-        return self.folder.resolve().name
+    def board(self) -> str:
+        """The folder that curves are drawn in, as a path from the run directory, which may be renamed."""
+        return os.path.relpath(self.writer.log_dir, self.place.directory)
 
-    def resume_after(self, step: int) -> None:
-        """Tell TensorBoard to forget what an interrupted run drew after this step."""
-        purge_after(self.writer, step)
+    def records(self) -> list[Record]:
+        """What was recorded of the attempt and of what it continues."""
+        return self.file.branch(self.place.run, self.place.attempt.attempt)
+
+    def begin(self, before: Origin | None) -> None:
+        """Make TensorBoard forget what does not stand; a folder without the earlier curves gets them too.
+
+        Args:
+            before: What the checkpoint that training goes on from says of its records; None where it begins anew.
+        """
+        if self.place.outdated_after is not None:
+            purge_after(self.writer, self.place.outdated_after)
+        if before is not None and before.board != self.board:
+            draw_scalars(self.writer, self.records())
 
     def write(self, records: Sequence[Record], *, stage_step: int) -> None:
         """Add new records, the file first: everything else can be drawn again from it."""
         if not self.watch.seeded:
-            self.watch.seed(r for r in self.file.read() if r.run == self.run and r.step < records[0].step)
+            self.watch.seed(record for record in self.records() if record.step < records[0].step)
         self.file.append(records)
         draw_scalars(self.writer, records)
         for series, text in self.watch.update(records).items():
@@ -61,20 +73,20 @@ class Writers:
         for log in self._logs:
             log(metrics(records) | costs(records), stage_step)
 
-    def draw(self, step: int) -> None:
-        """Draw the heatmaps and the layout from all records up to a step."""
-        records = [record for record in self.file.read() if record.run == self.run and record.step <= step]
+    def draw(self) -> None:
+        """Draw the heatmaps and the layout."""
+        records = self.records()
         if records:
             draw_heatmaps(self.writer, records)
             draw_layout(self.writer, records)
             self.writer.flush()
 
-    def finish(self, step: int) -> None:
+    def finish(self) -> None:
         """Draw everything that stands at the end: heatmaps, layout, summary, hyperparameters."""
-        self.draw(step)
-        records = [record for record in self.file.read() if record.run == self.run and record.step <= step]
+        self.draw()
+        records = self.records()
         if records:
-            draw_summary(self.writer, records, Run.find(self.folder))
+            draw_summary(self.writer, records, Run.find(self.place.directory))
             self.writer.flush()
 
     def close(self) -> None:

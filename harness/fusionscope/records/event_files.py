@@ -88,6 +88,6 @@ def _hparams(records: Sequence[Record], run: Run | None) -> dict[str, Any]:
         "designs": ", ".join(sorted({record.design for record in records})),
         "estimators": ", ".join(sorted({record.estimator for record in records})),
     }
-    if run is not None:
+    if run is not None and run.recipe:
         values |= {"recipe": run.recipe, "seed": "recipe" if run.seed is None else run.seed}
     return values

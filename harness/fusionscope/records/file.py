@@ -2,20 +2,24 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fusionscope.errors import DataError, RunDirectoryError
+from fusionscope.records.attempts import KIND, Attempt, AttemptHistory, Attempts
 from fusionscope.records.directory import RunDirectory
 from fusionscope.records.schema import Record
 
+_TAIL = 256
+
 
 class RecordFile:
-    """The source of truth of a run: one JSON object a line, only ever appended to.
+    """The source of truth of a run: one JSON object a line, a record or an attempt, only ever appended to.
 
     A write that is cut short can leave half a line, always the last. Reading passes over it; the next append cuts it
-    off first. Where two lines have the same key, the later one holds: a resumed run probes some steps again.
+    off first. Where two lines have the same key, the later one holds: a resumed run probes some steps again. Lines are
+    read once: reading again parses only what was added.
 
     Args:
         path: The file; it and its folder are made by the first append.
@@ -23,10 +27,55 @@ class RecordFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._forget()
 
     def append(self, records: Iterable[Record]) -> None:
         """Add records and wait until they are on the disk."""
-        text = "".join(json.dumps(record.to_json(), allow_nan=False) + "\n" for record in records)
+        self._append([record.to_json() for record in records])
+
+    def open_attempt(self, attempt: Attempt) -> None:
+        """Add an attempt and wait until it is on the disk."""
+        self._append([attempt.to_json()])
+
+    def read(self, *, every: bool = False) -> list[Record]:
+        """The records of every run in the order of their first writing, the latest of each key.
+
+        Args:
+            every: Read those of retired attempts too; otherwise those that stand, which are the records of the newest
+                attempt and what it continues.
+
+        Returns:
+            The records; [] where there is no file.
+
+        Raises:
+            DataError: A whole line that is neither record nor attempt; names the file and the line.
+        """
+        attempts = self._attempts()
+        return list(self._records.values()) if every else attempts.standing()
+
+    def branch(self, run: str, attempt: int) -> list[Record]:
+        """The records that an attempt continues and its own; see `read`.
+
+        Args:
+            run: Identity of the run.
+            attempt: Number of the attempt.
+        """
+        return self._attempts().branch(run, attempt)
+
+    def attempts(self, run: str) -> list[Attempt]:
+        """A run's attempts by number; see `read`."""
+        return self._attempts().of(run)
+
+    def attempt_at(self, run: str, step: int) -> int:
+        """Number of the attempt to which records of a run at a step of it belong that are added afterwards."""
+        return self._attempts().number_at(run, step)
+
+    def history(self) -> list[AttemptHistory]:
+        """What became of every attempt: how many records it has, and how many of them a later one has retired."""
+        return self._attempts().history()
+
+    def _append(self, rows: Sequence[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             if not _ends_whole(file):
@@ -35,27 +84,55 @@ class RecordFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def read(self) -> list[Record]:
-        """All records in the order of their first writing, the latest of each key; [] where there is no file.
+    def _attempts(self) -> Attempts:
+        self._read_on()
+        return Attempts(self._lines, list(self._records.values()))
 
-        Raises:
-            DataError: A whole line that is no record; names the file and the line.
-        """
+    def _forget(self) -> None:
+        self._records: dict[tuple[Any, ...], Record] = {}
+        self._lines: list[Attempt] = []
+        self._position = 0
+        self._number = 0
+        self._tail = b""
+
+    def _read_on(self) -> None:
+        """Take in the whole lines that were added since the last time."""
         if not self.path.exists():
-            return []
-        latest: dict[tuple[object, ...], Record] = {}
-        whole = self.path.read_bytes()[: _length_of_whole_lines(self.path)]
-        for number, line in enumerate(whole.decode().splitlines(), start=1):
-            try:
-                record = Record.from_json(json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise DataError(
-                    f"{self.path}, line {number}: {error}",
-                    "every line must be one record",
-                    "restore the line or delete it; the other lines are kept as they are",
-                ) from error
-            latest[record.key] = record
-        return list(latest.values())
+            self._forget()
+            return
+        with self.path.open("rb") as file:
+            if not self._goes_on(file):
+                self._forget()
+                file.seek(0)
+            added = file.read()
+        whole = added[: added.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            self._number += 1
+            self._take(line)
+        self._position += len(whole)
+        self._tail = (self._tail + whole)[-_TAIL:]
+
+    def _goes_on(self, file: BinaryIO) -> bool:
+        """Whether a file still holds what was read of it; leaves it at the place where that ends."""
+        file.seek(self._position - len(self._tail))
+        return file.read(len(self._tail)) == self._tail
+
+    def _take(self, line: bytes) -> None:
+        try:
+            row = json.loads(line)
+            if isinstance(row, dict) and row.get("kind") == KIND:
+                self._lines.append(Attempt.from_json(row))
+                return
+            record = Record.from_json(row)
+        except (ValueError, TypeError) as error:
+            what = f"{self.path}, line {self._number}: {error}"
+            self._forget()
+            raise DataError(
+                what,
+                "every line must be one record or one attempt",
+                "restore the line or delete it; the other lines are kept as they are",
+            ) from error
+        self._records[record.key] = record
 
 
 def read_records(directory: Path) -> list[Record]:

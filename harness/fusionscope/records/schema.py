@@ -130,6 +130,11 @@ class Record:
         return (self.run, self.attempt, self.step, self.stage, *self.series, self.layer)
 
     @property
+    def place(self) -> tuple[Any, ...]:
+        """What a record measured and where, whichever attempt it belongs to."""
+        return (self.run, self.step, self.stage, *self.series, self.layer)
+
+    @property
     def series(self) -> Series:
         """The curve that the record is a point of, its layer aside."""
         return Series(self.task, self.variant)

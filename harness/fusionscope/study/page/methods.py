@@ -68,7 +68,7 @@ def sentences(records: Sequence[Record], run: Run | None = None) -> list[str]:
         "at 95 % over the whole page (Bonferroni, Holm). During training an onset is reported in at most 5 % of the "
         "runs in which nothing rises."
     )
-    if run is not None:
+    if run is not None and run.recipe:
         seed = "that of the recipe" if run.seed is None else str(run.seed)
         texts.append(f"Recipe {run.recipe} ({run.digest[:12]}), seed: {seed}.")
     texts.append(f"Models: {', '.join(sorted({r.model for r in records if r.model})) or 'not recorded'}.")

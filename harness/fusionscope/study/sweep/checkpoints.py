@@ -26,7 +26,8 @@ class Checkpoint:
         path: A ``.ckpt`` file, a directory, or the name of a model on the hub.
         kind: ``"stage"``: the trained weights of one of our stages. ``"model"``: a Hugging Face model. ``"adapter"``: a
             peft adapter.
-        run: Name of the run in the records.
+        run: Identity of the run in the records; the name of what no run made.
+        run_name: Name of the run for people; empty where it is `run`.
         step: Optimizer steps since the run began.
         stage: Name of the stage.
         stage_step: Optimizer steps since the stage began.
@@ -38,6 +39,7 @@ class Checkpoint:
     path: str
     kind: Kind
     run: str
+    run_name: str = ""
     step: int = 0
     stage: str = ""
     stage_step: int = 0
@@ -55,7 +57,7 @@ def one_checkpoint(path: str, name: str) -> Checkpoint:
     found = _expand(path)
     if len(found) != 1:
         raise ConfigError(f"{path} holds {len(found)} checkpoints", f"{name!r} is one of them", "name the file")
-    return replace(found[0], run=name)
+    return replace(found[0], run=name, run_name="")
 
 
 def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
@@ -86,7 +88,7 @@ def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
 def _named(source: str) -> list[Checkpoint]:
     name, separator, rest = source.partition("=")
     if separator and not Path(source).exists() and "/" not in name:
-        return [replace(one, run=name) for one in _expand(rest)]
+        return [replace(one, run=name, run_name="") for one in _expand(rest)]
     return _expand(source)
 
 
@@ -162,7 +164,8 @@ def _stage_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         path=str(path),
         kind="stage",
-        run=journey.name,
+        run=journey.id,
+        run_name=journey.name,
         step=journey.stages[index].step_offset + step,
         stage=folder.name,
         stage_step=step,

@@ -161,7 +161,7 @@ def _record(result: ProbeResult, checkpoint: Checkpoint, model: str) -> Record:
     return to_record(
         result,
         run=checkpoint.run,
-        run_name=checkpoint.run,
+        run_name=checkpoint.run_name or checkpoint.run,
         step=checkpoint.step,
         stage=checkpoint.stage,
         stage_step=checkpoint.stage_step,
