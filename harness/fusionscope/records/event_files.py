@@ -12,7 +12,7 @@ from typing import Any
 from fusionscope.records.directory import RunDirectory
 from fusionscope.records.run import Run
 from fusionscope.records.schema import ATOMS, Record
-from fusionscope.records.series import by_series, folders, last_layer
+from fusionscope.records.series import by_series, folders, last_layer, run_names
 from fusionscope.records.tables import as_markdown, layer_onsets, stage_ends
 from fusionscope.records.tensorboard import draw_heatmaps, draw_layout, draw_scalars, drawn_layers, tag
 
@@ -65,7 +65,7 @@ def rebuild(records: Sequence[Record], directory: Path, run: Run | None = None) 
     target = RunDirectory(directory).tensorboard
     draft = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    names = folders(list(dict.fromkeys(record.run for record in records)))
+    names = folders(run_names(records))
     for identity, name in names.items():
         of_run = sorted((r for r in records if r.run == identity), key=lambda r: (r.step, r.stage_step == 0))
         writer = SummaryWriter(str(draft / name if len(names) > 1 else draft))

@@ -1,7 +1,7 @@
 """Records sorted into the curves that figures and tables show."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 
 from fusionscope.records.schema import Record, Series
@@ -44,18 +44,26 @@ def title(series: Series, among: Sequence[Series]) -> str:
     return f"{series.task} ({series.variant})" if len(variants) > 1 else series.task
 
 
-def folders(runs: Sequence[str]) -> dict[str, str]:
+def run_names(records: Sequence[Record]) -> dict[str, str]:
+    """The runs of records, by identity, each with its name for people: that of its last record."""
+    return {record.run: record.run_name for record in records}
+
+
+def folders(names: Mapping[str, str]) -> dict[str, str]:
     """For each run the name of a folder that every file system takes; no two are alike, whatever their case.
 
-    >>> folders(["org/model", "org_Model", "..", "a:b", "nul"])
-    {'org/model': 'org_model', 'org_Model': 'org_Model-2', '..': '_', 'a:b': 'a_b', 'nul': '_nul'}
+    Args:
+        names: Names of the runs by identity.
+
+    >>> folders({"a": "org/model", "b": "org_Model", "c": "..", "d": "a:b", "e": "nul"})
+    {'a': 'org_model', 'b': 'org_Model-2', 'c': '_', 'd': 'a_b', 'e': '_nul'}
     """
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     taken: set[str] = set()
-    for run in runs:
-        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", run)[:120].rstrip(". ") or "_"
+    for run, name in names.items():
+        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name)[:120].rstrip(". ") or "_"
         plain = f"_{plain}" if _RESERVED.fullmatch(plain) else plain
         numbered = (plain if i == 1 else f"{plain}-{i}" for i in count(1))
-        found[run] = next(name for name in numbered if name.casefold() not in taken)
-        taken.add(found[run].casefold())
-    return found
+        chosen[run] = next(folder for folder in numbered if folder.casefold() not in taken)
+        taken.add(chosen[run].casefold())
+    return chosen

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fusionscope.errors import RunDirectoryError
 from fusionscope.records import Record, Run, RunDirectory, read_records, tables
-from fusionscope.records.series import folders, last_layer, title
+from fusionscope.records.series import folders, last_layer, run_names, title
 from fusionscope.study.page import save
 from fusionscope.study.report.figures import depth_figure, diagnostics_figure, time_figure
 from fusionscope.study.report.page import costs, run_page
@@ -25,15 +25,15 @@ def report(run_dir: str | os.PathLike[str]) -> str:
     directory = RunDirectory(run_dir)
     records = read_records(directory.path)
     _need_last_layer(directory, records)
-    runs = list(dict.fromkeys(record.run for record in records))
-    if len(runs) == 1:
+    names = run_names(records)
+    if len(names) == 1:
         # A sweep of a run lies in a folder of it.
         run = Run.find(directory) or Run.find(directory.path.resolve().parent)
         return f"{_run_report(directory, records, run, directory.name)}\n{_curves(directory)}"
     parts = []
-    for identity, folder in folders(runs).items():
+    for identity, folder in folders(names).items():
         of_run = [record for record in records if record.run == identity]
-        name = of_run[0].run_name
+        name = names[identity]
         parts.append(f"{name}\n{_run_report(directory.part(folder), of_run, None, name)}")
     return "\n\n".join([*parts, _curves(directory)])
 
@@ -62,12 +62,12 @@ def _run_report(directory: RunDirectory, records: Sequence[Record], run: Run | N
 
 
 def _need_last_layer(directory: RunDirectory, records: Sequence[Record]) -> None:
-    for identity in dict.fromkeys(record.run for record in records):
+    for identity, name in run_names(records).items():
         of_run = [record for record in records if record.run == identity]
         if not last_layer(of_run):
             layers = sorted({record.layer for record in of_run})
             raise RunDirectoryError(
-                f"{directory} has records of layers {', '.join(map(str, layers))} of {of_run[0].run_name!r}",
+                f"{directory} has records of layers {', '.join(map(str, layers))} of {name!r}",
                 f"a report is about a model's own answers, which are in its last layer, {of_run[0].n_layers}",
                 "probe that layer too: `fusionscope probe --layers last` adds to the records",
             )

@@ -47,6 +47,11 @@ class Checkpoint:
     config: Path | None = None
     base: Path | None = None
 
+    @property
+    def name(self) -> str:
+        """Name of the run for people."""
+        return self.run_name or self.run
+
 
 def one_checkpoint(path: str, name: str) -> Checkpoint:
     """The one checkpoint of a path, its records under a name that may hold any character.
@@ -78,7 +83,7 @@ def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
         same = Path(one.path).name == LAST and Path(one.path).parent == Path(other.path).parent
         if other.path != one.path and not same:
             raise ConfigError(
-                f"{other.path} and {one.path} are both step {one.step} of {one.run!r}",
+                f"{other.path} and {one.path} are both step {one.step} of {one.name!r}",
                 "records of one run and step could not be told apart",
                 "name them: probe FIRST=PATH SECOND=PATH",
             )

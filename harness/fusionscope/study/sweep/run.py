@@ -58,7 +58,8 @@ def sweep(
     number, workers = worker
     paths = RunDirectory(directory)
     out = RecordFile(paths.records if workers == 1 else paths.worker_records(number))
-    done = Done(RecordFile(paths.records).read() + (out.read() if workers > 1 else []))
+    records = RecordFile(paths.records)
+    done = Done(records.read() + (out.read() if workers > 1 else []))
     plan = [Measurement.of(task, spec) for task in load_tasks(tasks) for spec in specs]
     if execution.feature_cache is None:
         execution = replace(execution, feature_cache=FeatureCache())
@@ -69,6 +70,7 @@ def sweep(
         done=done,
         plan=plan,
         execution=execution,
+        records=records,
         out=out,
         say=say,
     )
@@ -82,11 +84,11 @@ def sweep(
             if not keep_going:
                 raise
             failed[checkpoint.path] = _in_short(error)
-            say(f"[{i}/{len(mine)}] {checkpoint.run} failed: {failed[checkpoint.path]}")
+            say(f"[{i}/{len(mine)}] {checkpoint.name} failed: {failed[checkpoint.path]}")
             continue
         made += probes
         if probes:
-            say(f"[{i}/{len(mine)}] {checkpoint.run} step {checkpoint.step}: {probes} probes")
+            say(f"[{i}/{len(mine)}] {checkpoint.name} step {checkpoint.step}: {probes} probes")
     if failed:
         raise ConfigError(
             f"{len(failed)} of {len(mine)} checkpoints failed: "
@@ -106,6 +108,7 @@ class _Prober:
     done: Done
     plan: Sequence[Measurement]
     execution: Execution
+    records: RecordFile
     out: RecordFile
     say: Callable[[str], None]
 
@@ -123,13 +126,14 @@ class _Prober:
             states = [(measurement, self.done.state(measurement, checkpoint, model)) for measurement in self.plan]
             missing = [(measurement, state) for measurement, state in states if not state.done]
             for line in _changes(missing):
-                self.say(f"{checkpoint.run} step {checkpoint.step}: {line}")
+                self.say(f"{checkpoint.name} step {checkpoint.step}: {line}")
             execution = self.execution.of_model(model)
             for measurement, state in missing:
                 whole = anew(measurement, state, lvlm)
                 spec = replace(whole.spec, max_bad_images=0)  # they are left out already
                 results = probe(lvlm, whole.task, spec, execution=execution)
-                self.out.append([_record(result, checkpoint, model_name(lvlm)) for result in results])
+                attempt = self.records.attempt_at(checkpoint.run, checkpoint.step)
+                self.out.append([_record(result, checkpoint, model_name(lvlm), attempt) for result in results])
         return len(missing)
 
 
@@ -137,7 +141,7 @@ def merge(directory: Path) -> None:
     """Move the records of workers into ``records.jsonl``; nothing is lost if it is stopped between."""
     paths = RunDirectory(directory)
     for of_worker in paths.all_worker_records():
-        RecordFile(paths.records).append(RecordFile(of_worker).read())
+        RecordFile(paths.records).append(RecordFile(of_worker).read(every=True))
         of_worker.unlink()
 
 
@@ -157,11 +161,12 @@ def _in_short(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"
 
 
-def _record(result: ProbeResult, checkpoint: Checkpoint, model: str) -> Record:
+def _record(result: ProbeResult, checkpoint: Checkpoint, model: str, attempt: int) -> Record:
     return to_record(
         result,
         run=checkpoint.run,
-        run_name=checkpoint.run_name or checkpoint.run,
+        run_name=checkpoint.name,
+        attempt=attempt,
         step=checkpoint.step,
         stage=checkpoint.stage,
         stage_step=checkpoint.stage_step,
