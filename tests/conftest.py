@@ -26,7 +26,7 @@ def one_record(**changes: Any) -> Record:
         },
         "versions": {"fusionscope": "0.1.0", "torch": "2.13.0"},
     }  # fmt: skip
-    settings |= changes
+    settings |= {"run_name": changes.get("run", "run"), **changes}
     if "variant" not in changes:
         default = "uniform" if settings["design"] == "crossed" else "natural"
         parts = [settings["design"], *([] if settings["law"] == default else [settings["law"]])]
