@@ -1,7 +1,5 @@
 """Checkpoints on the schedule that training dynamics need: dense early, then even."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +7,16 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.records import Run
-
-LAST, NEW = "last.ckpt", "new.ckpt"
+from fusionscope.records.checkpoints import checkpoint_folder, save_to_resume
+from fusionscope.records.digests import note_directory
 
 
 class ScheduledCheckpoint(Checkpoint):
     """Saves weights at every due step, and one whole checkpoint to resume from.
 
     ``step=00000123.ckpt`` holds weights alone, for probing afterwards; ``last.ckpt`` also holds the optimizer, the
-    loops and the callbacks' states, and is replaced, all or nothing, each time.
+    loops and the callbacks' states, and is replaced, all or nothing, each time; the one before it is kept as
+    ``previous.ckpt`` until the next is saved.
 
     Args:
         schedule: When to save.
@@ -61,30 +59,8 @@ class ScheduledCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         self._saved_at = trainer.global_step
         folder = self.folder(trainer)
-        trainer.save_checkpoint(folder / f"step={trainer.global_step:08d}.ckpt", weights_only=True)
-        trainer.save_checkpoint(folder / NEW, weights_only=False)
-        if trainer.is_global_zero:
-            _replace(folder / NEW, folder / LAST)
-        trainer.strategy.barrier()
-
-
-def _replace(new: Path, old: Path) -> None:
-    """Put a checkpoint in the place of another, a file or the directory that some strategies write.
-
-    A directory cannot be replaced in one go: the old one is whole under another name until the new one is in place.
-    """
-    aside = old.with_name(f"old.{old.name}")
-    if aside.is_dir():
-        shutil.rmtree(aside)
-    if old.is_dir():
-        os.replace(old, aside)
-    os.replace(new, old)
-    if aside.is_dir():
-        shutil.rmtree(aside)
-
-
-def checkpoint_folder(root: str | Path) -> Path:
-    """Where the stage that is running in a directory keeps its checkpoints."""
-    journey = Run.find(root)
-    stage = journey.current if journey else None
-    return (journey.stage_directory(stage.name) if journey and stage else Path(root)) / "checkpoints"
+        weights = folder / f"step={trainer.global_step:08d}.ckpt"
+        trainer.save_checkpoint(weights, weights_only=True)
+        if trainer.is_global_zero and weights.is_dir():  # of DeepSpeed, which writes its files itself
+            note_directory(weights)
+        save_to_resume(trainer, folder)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from fusionscope.cli import export, probe, profile, recipes, report, run, tensorboard
+from fusionscope.cli.signals import StopRequest
 from fusionscope.errors import FusionscopeError
 
 _COMMANDS = {
@@ -24,9 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in _LIGHTNING:
+            request = StopRequest().listen()
+            request.obey_parent()
             from fusionscope.cli.fit import lightning_cli
 
-            return lightning_cli(arguments)
+            return lightning_cli(arguments, request)
         options = parser().parse_args(arguments)
         return int(options.call(options))
     except FusionscopeError as error:

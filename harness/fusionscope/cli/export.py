@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fusionscope.cli.request import TRUST
 from fusionscope.errors import ConfigError
 
 HELP = "write a checkpoint as a whole Hugging Face model"
@@ -13,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("checkpoint", help="a .ckpt that a stage saved, or the directory of a peft adapter")
     parser.add_argument("target", help="the directory to write; must not exist yet")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     parser.set_defaults(call=call)
 
 
@@ -35,6 +37,6 @@ def call(options: argparse.Namespace) -> int:
             "one model is exported at a time",
             "name one file",
         )
-    Models().export(checkpoints[0], target)
+    Models(trust=options.trust).export(checkpoints[0], target)
     print(f'{options.checkpoint} -> {target}; load it with AutoModelForImageTextToText.from_pretrained("{target}")')
     return 0

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from fusionscope.cli.request import add_device_arguments, add_request_arguments, names_of, request_of, words_of
+from fusionscope.cli.request import (
+    add_device_arguments,
+    add_request_arguments,
+    names_of,
+    request_of,
+    trusting,
+    words_of,
+)
 from fusionscope.cli.workers import run_on, worker_of
 
 HELP = "probe checkpoints and models after training; resumes"
@@ -56,7 +63,7 @@ def call(options: argparse.Namespace) -> int:
 
 def worker_command(options: argparse.Namespace) -> list[str]:
     """The same command for one worker."""
-    command = ["probe", *options.sources, "--out", str(_out(options)), "--dtype", options.dtype]
+    command = ["probe", *options.sources, "--out", str(_out(options)), "--dtype", options.dtype, *trusting(options)]
     return [*command, *words_of(options)]
 
 
@@ -74,6 +81,7 @@ def _sweep(options: argparse.Namespace, out: Path) -> None:
         out,
         device=options.device or default_device(),
         dtype=options.dtype,
+        trust=options.trust,
         worker=worker_of(options.worker),
         execution=Execution(batch_size=options.batch_size),
         say=lambda text: print(text, flush=True),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionscope.cli.recipes import known_recipes
-from fusionscope.cli.request import add_device_arguments, names_of
+from fusionscope.cli.request import add_device_arguments, names_of, trusting
 from fusionscope.cli.workers import run_on, worker_of
 from fusionscope.errors import ConfigError
 
@@ -49,7 +49,10 @@ def call(options: argparse.Namespace) -> int:
     failure = None
     try:
         if options.devices:
-            run_on(names_of(options.devices), ["profile", str(spec), "--out", str(out), "--dtype", options.dtype])
+            run_on(
+                names_of(options.devices),
+                ["profile", str(spec), "--out", str(out), "--dtype", options.dtype, *trusting(options)],
+            )
         else:
             _sweep(options, profile, out)
     except ConfigError as error:
@@ -73,6 +76,7 @@ def _sweep(options: argparse.Namespace, profile: "Profile", out: Path) -> None:
         out,
         device=options.device or default_device(),
         dtype=options.dtype,
+        trust=options.trust,
         worker=worker_of(options.worker),
         keep_going=True,
         execution=Execution(batch_size=profile.batch_size),

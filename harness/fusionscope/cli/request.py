@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from fusionscope.probe import ProbeSpec
     from fusionscope.tasks import TaskSpec
 
+TRUST = (
+    "trust who wrote the checkpoints: import the class that they name from wherever it is, and let DeepSpeed unpickle "
+    "its directories; either can run any code"
+)
 _REPEATED = ("task", "task_set", "design", "set")
 _SINGLE = ("law", "layers", "estimator", "batch_size")
 
@@ -69,6 +73,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1, or auto to spread a large model")
     parser.add_argument("--devices", metavar="A,B", help="several devices, a process on each")
     parser.add_argument("--dtype", default="auto", help="dtype of Hugging Face models; default: as stored")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
 
 
@@ -114,6 +119,11 @@ def words_of(options: argparse.Namespace) -> list[str]:
         value = getattr(options, name)
         words += [_flag(name), str(value)] if value is not None else []
     return words
+
+
+def trusting(options: argparse.Namespace) -> list[str]:
+    """``--trust`` as a command line says it."""
+    return ["--trust"] if options.trust else []
 
 
 def names_of(text: str) -> tuple[str, ...]:

@@ -2,14 +2,16 @@
 
 import argparse
 import hashlib
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fusionscope.cli.recipes import find_recipe
+from fusionscope.cli.signals import STOPPED, Child, StopRequest, requeue
 from fusionscope.errors import ConfigError, RunDirectoryError
 from fusionscope.records import Run, RunDirectory, Stage
+from fusionscope.records.checkpoints import to_resume
+from fusionscope.records.lock import RunLock
 
 HELP = "run the stages of a recipe in order, in one run directory; resumes"
 EXAMPLE = "run sandbox --seed 1"
@@ -49,33 +51,54 @@ def run(recipe: str, *, run_dir: str | None = None, seed: int | None = None, set
         settings: ``KEY=VALUE`` settings for every stage.
 
     Returns:
-        0, or the exit status of the stage that stopped.
+        0, or the exit status of the stage that stopped; see `fusionscope.cli.signals`.
 
     Raises:
         UnknownNameError: No such recipe.
         ConfigError: A file that is no stage, or a setting that is no pair.
-        RunDirectoryError: The run directory holds another recipe's run.
+        RunDirectoryError: The run directory holds another recipe's run, or another process runs in it.
+        DataError: The checkpoints of a stage are all torn.
     """
+    request = StopRequest().listen()
     name, paths = find_recipe(recipe)
     stage_files = {path.stem: path for path in paths}
     for path in paths:
         _check_stage(path)
-    journey = _open(Path(run_dir or Path("runs") / name), name, stage_files, seed, settings)
+    directory = Path(run_dir or Path("runs") / name)
+    with RunLock(directory) as lock:
+        if lock.left_by:
+            print(f"{directory} was left by {lock.left_by}, which did not end by itself", flush=True)
+        journey = _open(directory, name, stage_files, seed, settings)
+        status = _run_stages(journey, stage_files, settings, request, lock)
+        if request.requeue:
+            requeue()
+        if status:
+            return status
+        from fusionscope.study.report import report
+
+        print(report(directory))
+    return 0
+
+
+def _run_stages(
+    journey: Run, stage_files: dict[str, Path], settings: Sequence[str], request: StopRequest, lock: RunLock
+) -> int:
+    """Run what is not done; returns 0, or the exit status of the stage that stopped."""
     for stage in journey.stages:
         if stage.status == "done":
             print(f"[{stage.name}] done before: {stage.steps} steps", flush=True)
             continue
+        if request:
+            return STOPPED
         journey = journey.start(stage.name).save()
         print(f"[{stage.name}] runs in {journey.directory}", flush=True)
-        status = subprocess.run(_command(journey, stage.name, stage_files[stage.name], settings)).returncode
+        command = _command(journey, stage.name, stage_files[stage.name], settings)
+        status = Child(command, request, keep_open=() if lock.descriptor is None else (lock.descriptor,)).wait()
         reached = Run.find(journey.directory)
         if status or reached is None or reached.current is not None:
             print(f"[{stage.name}] stopped (exit status {status}). {_what_now(journey.directory)}", file=sys.stderr)
             return status or 1
         journey = reached
-    from fusionscope.study.report import report
-
-    print(report(journey.directory))
     return 0
 
 
@@ -87,7 +110,8 @@ def _what_now(directory: Path) -> str:
 
 def _begun(directory: Path) -> bool:
     """Whether a run has written anything but its plan, so that its settings can no longer change."""
-    return any(path != RunDirectory(directory).run for path in directory.iterdir())
+    known = (RunDirectory(directory).run, RunDirectory(directory).lock)
+    return any(path not in known for path in directory.iterdir())
 
 
 def _check_stage(path: Path) -> None:
@@ -135,7 +159,9 @@ def _command(journey: Run, stage: str, config: Path, settings: Sequence[str]) ->
         command += [f"--seed_everything={journey.seed}"]
     if index:
         command += [f"--model.init_args.model={journey.stage_directory(journey.stages[index - 1].name) / 'model'}"]
-    last = journey.stage_directory(stage) / "checkpoints" / "last.ckpt"
-    if last.exists():
-        command += [f"--ckpt_path={last}"]
+    checkpoint, problem = to_resume(journey.stage_directory(stage) / "checkpoints")
+    if problem:
+        print(f"[{stage}] {problem}: goes on from {checkpoint}, which is whole", file=sys.stderr)
+    if checkpoint is not None:
+        command += [f"--ckpt_path={checkpoint}"]
     return command

@@ -4,13 +4,13 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 from torch.utils.data import Dataset
 
 from fusionscope.data.collate import Collator
 from fusionscope.data.loader import CountingLoader, ResumableLoader, StreamLoader
 from fusionscope.data.marked import Filled, Filling
 from fusionscope.data.packing import Packing
+from fusionscope.data.resumable import ResumableData
 from fusionscope.data.sampler import ResumableBatchSampler
 from fusionscope.data.stream import LlavaStream, StreamedBatches
 from fusionscope.data.templates import TemplateName
@@ -18,7 +18,7 @@ from fusionscope.errors import ConfigError, DataError
 from fusionscope.lvlm import LVLM, Family, family_of_checkpoint, load_processor, packed_rows
 
 
-class LlavaDataModule(L.LightningDataModule):
+class LlavaDataModule(ResumableData):
     """Conversations in LLaVA's format, rendered, tokenized and masked for the stage's model.
 
     Args:
@@ -86,32 +86,10 @@ class LlavaDataModule(L.LightningDataModule):
         self.model = model
         self.skipped: list[str] = []
         self.unfit: list[str] = []
-        self._training: CountingLoader | None = None
-        self._resume: dict[str, int] = {}
 
-    def train_dataloader(self) -> CountingLoader:
-        """Batches of this process, from where a resumed run stopped."""
-        loader = self._loader(self.train, self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last)
-        if self._resume:
-            loader.load_state_dict(self._resume)
-        self._training = loader
-        self._resume = {}
-        return loader
-
-    def state_dict(self) -> dict[str, int]:
-        """How far the training data has come."""
-        return {} if self._training is None else self._training.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Continue from there.
-
-        Lightning restores a loader's own state only where the loader was not yet built; a schedule that asks for the
-        number of optimizer steps has built it by then, so the data module passes the state on.
-        """
-        if self._training is None:
-            self._resume = state_dict
-        else:
-            self._training.load_state_dict(state_dict)
+    def training_loader(self) -> CountingLoader:
+        """Batches of this process, from the first."""
+        return self._loader(self.train, self.batch_size, shuffle=self.shuffle, drop_last=self.drop_last)
 
     def val_dataloader(self) -> CountingLoader | list[Any]:
         """Held-out batches in the dataset's order, none twice."""

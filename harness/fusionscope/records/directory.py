@@ -2,10 +2,12 @@
 
 RUN/
   run.json              identity of the run, its recipe and its stages
+  .lock                 which process runs in it (`fusionscope.records.lock`)
   records.jsonl         what the probes measured, attempt by attempt
   STAGE/                one folder a stage; a run without stages keeps these in RUN itself
     config.yaml           the configuration that the stage ran with
-    checkpoints/          step=00000123.ckpt for probing, last.ckpt to resume from
+    checkpoints/          step=00000123.ckpt for probing, last.ckpt to resume from, previous.ckpt where that is torn;
+                          digests.jsonl says what each was when it was written
     model/                what the stage trained, as a Hugging Face directory
   tensorboard/          event files, where no logger of the trainer's writes them elsewhere
   report.html, figures/ the report
@@ -19,6 +21,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+LAST = "last.ckpt"
+"""The checkpoint to resume from."""
+PREVIOUS = "previous.ckpt"
+"""The one before it, to resume from where the last is torn."""
 _WORKER = "records.worker{}.jsonl"
 
 
@@ -55,7 +61,7 @@ class StageDirectory:
     @property
     def last(self) -> Path:
         """The checkpoint to resume from."""
-        return self.checkpoints / "last.ckpt"
+        return self.checkpoints / LAST
 
     def checkpoint(self, step: int) -> Path:
         """The weights after this many optimizer steps of the stage."""
@@ -94,6 +100,11 @@ class RunDirectory:
     def run(self) -> Path:
         """Identity of the run, its recipe and its stages (`fusionscope.records.Run`)."""
         return self.path / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """Which process runs in it, and holds the file locked."""
+        return self.path / ".lock"
 
     @property
     def records(self) -> Path:

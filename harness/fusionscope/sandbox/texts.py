@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusionscope.data.loader import ResumableLoader
+from fusionscope.data.resumable import ResumableData
 from fusionscope.data.sampler import ResumableBatchSampler
 from fusionscope.errors import ConfigError
 from fusionscope.sandbox import language
@@ -117,7 +117,7 @@ class Collate:
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels}
 
 
-class UnimodalData(L.LightningDataModule):
+class UnimodalData(ResumableData):
     """Data of stage 0.
 
     Args:
@@ -133,7 +133,7 @@ class UnimodalData(L.LightningDataModule):
         self.seed = torch.initial_seed() if seed is None else seed
         self.collate = Collate()
 
-    def train_dataloader(self) -> ResumableLoader:
+    def training_loader(self) -> ResumableLoader:
         """The mix; unshuffled, since every sample is drawn by chance already.
 
         Raises:

@@ -2,7 +2,6 @@
 
 import math
 import os
-from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +17,15 @@ from fusionscope.lvlm import LVLM, PartName
 from fusionscope.parallel import shard, total
 from fusionscope.records import Run
 from fusionscope.stages import tuning
-from fusionscope.stages.checkpoint import check, check_keys, fingerprint, restore_random_state, stamp, trained_keys
+from fusionscope.stages.checkpoint import (
+    check,
+    check_keys,
+    check_shapes,
+    fingerprint,
+    restore_random_state,
+    stamp,
+    trained_keys,
+)
 from fusionscope.stages.config import (
     ALIGN_PROJECTOR,
     FROZEN,
@@ -28,9 +35,11 @@ from fusionscope.stages.config import (
     QuantizationSettings,
 )
 from fusionscope.stages.export import export
+from fusionscope.stages.files import check_whole, prepare_files
 from fusionscope.stages.loading import load
 from fusionscope.stages.loss import non_finite, summed_loss, tokens_seen
 from fusionscope.stages.meter import StepMeter, StepSums
+from fusionscope.stages.order import check_order
 from fusionscope.stages.scaling import gradient_scaling
 from fusionscope.stages.schedule import check as check_schedule
 from fusionscope.stages.schedule import cosine_factor, warmup_steps
@@ -147,6 +156,7 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
         self.warmup_steps = warmup_steps
         self.gradient_checkpointing = gradient_checkpointing
         self.step_offset = 0
+        self.total_steps: int | None = None
         self.base_hash = ""
         self._random_states: list[dict[str, Any]] = []
         self._meter = StepMeter()
@@ -164,6 +174,7 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
     def setup(self, stage: str) -> None:
         """Refuse, before the model is loaded, what could not be trained or saved; choose how gradients are scaled."""
         prepare(self.trainer)
+        prepare_files(self.trainer)
         encode(self.settings(), "settings")
         self.scaling = gradient_scaling(self.trainer)
 
@@ -207,16 +218,20 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
         return tuning.parameter_groups(self.network, self.parts, self.weight_decay)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW and, per optimizer step, warm-up and cosine over the whole stage."""
+        """AdamW and, per optimizer step, warm-up and cosine over the whole stage.
+
+        How many steps that is, is asked when training starts: the answer builds the training data, and Lightning
+        restores its state only where it was not built before.
+        """
         optimizer = torch.optim.AdamW(self.parameter_groups(), betas=self.betas)
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ConfigError("the stage has no end", "a cosine needs one", "set trainer.max_steps or max_epochs")
-        self.scaling.check_windows()
-        warmup = warmup_steps(int(steps), self.warmup_ratio, self.warmup_steps)
-        factor = partial(cosine_factor, total=int(steps), warmup=warmup, min_ratio=self.min_lr_ratio)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._learning_rate_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        if self.total_steps is None:  # before the first step: a warm-up, where there is one, begins at 0
+            return 0.0 if warmup_steps(1, self.warmup_ratio, self.warmup_steps) else 1.0
+        warmup = warmup_steps(self.total_steps, self.warmup_ratio, self.warmup_steps)
+        return cosine_factor(step, total=self.total_steps, warmup=warmup, min_ratio=self.min_lr_ratio)
 
     # training
 
@@ -231,7 +246,19 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
         self.step_offset = journey.current.step_offset if journey is not None and journey.current is not None else 0
 
     def on_train_start(self) -> None:
-        """Continue the random streams of a resumed run."""
+        """Count the stage's steps, and continue the data and the random streams of a resumed run.
+
+        Raises:
+            ConfigError: The stage has no end.
+            DataError: A resumed run whose training data cannot go on where it stopped, or whose checkpoint is torn.
+        """
+        check_whole(self.trainer.ckpt_path)  # under FSDP2 and DeepSpeed nothing has looked at it yet
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ConfigError("the stage has no end", "a cosine needs one", "set trainer.max_steps or max_epochs")
+        self.total_steps = int(steps)
+        self.scaling.check_windows()
+        check_order(self.trainer)
         if self._random_states:
             restore_random_state(self._random_states, self.global_rank)
             self._random_states = []
@@ -319,9 +346,11 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
             assign: As in torch.
 
         Raises:
-            DataError: Trained weights are missing, or there are others.
+            DataError: Trained weights are missing or of another shape, or there are others.
         """
-        check_keys(state_dict, trained_keys(self), set(self.state_dict()))
+        state = self.state_dict()
+        check_keys(state_dict, trained_keys(self), set(state))
+        check_shapes(state_dict, state)
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def export(self, directory: str | os.PathLike[str]) -> Path:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import DataError, MissingDependencyError
 from fusionscope.parallel import all_gather
+from fusionscope.records.digests import verify
 from fusionscope.stages.config import LoraSettings
+from fusionscope.stages.files import unreadable
 from fusionscope.stages.settings import encode
 from fusionscope.trust import class_path
 
@@ -32,31 +35,66 @@ _BLOCK = 4096
 _BLOCKS = 4096
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read(path: str | os.PathLike[str], *, trust: bool = False) -> dict[str, Any]:
     """A checkpoint of a stage as a dictionary: a file, or the directory of shards that DeepSpeed writes.
 
     Args:
         path: The checkpoint.
+        trust: Read a directory: DeepSpeed unpickles its shards, which can run any code.
 
     Returns:
         What the stage saved; ``state_dict`` holds the trained weights, in float32 where DeepSpeed kept them so.
 
     Raises:
         MissingDependencyError: A directory, without DeepSpeed.
-        DataError: A directory that it did not write, or not to the end.
+        DataError: A checkpoint that is torn or changed, or a directory that is not trusted or that DeepSpeed did not
+            write, or not to the end.
     """
-    saved = _put_together(Path(path)) if Path(path).is_dir() else _load(Path(path))
+    place = Path(path)
+    if place.is_dir() and (place / "latest").is_file():
+        _check_deepspeed(place, trust)
+    saved = read_state(place)
+    if place.is_dir():
+        saved["state_dict"] = _put_together(place)
     if "ds_version" in saved and KEY in saved:  # DeepSpeed adds every buffer
         saved["state_dict"] = keep(saved["state_dict"], set(saved[KEY]["keys"]))
     return saved
 
 
-def _load(file: Path) -> dict[str, Any]:
-    saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+def read_state(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; of DeepSpeed's directories that is all but the trained weights.
+
+    Args:
+        path: The checkpoint.
+
+    Raises:
+        DataError: It is torn or changed, or no checkpoint.
+    """
+    whole = verify(path)
+    file = _states_of(path) if path.is_dir() else path
+    try:
+        if not whole and is_zipfile(file):  # without a digest its archive's own checksums have to do
+            _check_archive(file)
+        saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(saved, dict) or not isinstance(saved.get("state_dict", {}), dict):
+            raise DataError(f"{file} holds no state_dict", "a checkpoint of a stage does", "name another file")
+    except Exception as error:  # whatever a torn pickle or archive makes of its reader
+        raise unreadable(file, error) from error
     return saved
 
 
-def _put_together(directory: Path) -> dict[str, Any]:
+def _check_archive(file: Path) -> None:
+    with ZipFile(file) as archive:
+        torn = archive.testzip()
+    if torn is not None:
+        raise DataError(
+            f"{file} is torn or changed: {torn} inside it differs from its checksum",
+            "",
+            "copy it again, or name another",
+        )
+
+
+def _states_of(directory: Path) -> Path:
     tag = directory / "latest"
     if not tag.is_file():
         raise DataError(
@@ -64,6 +102,10 @@ def _put_together(directory: Path) -> dict[str, Any]:
             "DeepSpeed's directories hold a file `latest`",
             "give one that a stage saved",
         )
+    return directory / tag.read_text().strip() / "mp_rank_00_model_states.pt"
+
+
+def _check_deepspeed(directory: Path, trust: bool) -> None:
     if find_spec("deepspeed") is None:
         raise MissingDependencyError(
             f"{directory} holds the shards of a DeepSpeed run",
@@ -71,12 +113,22 @@ def _put_together(directory: Path) -> dict[str, Any]:
             "pip install deepspeed, or make a file of it where that is installed: lightning.pytorch.utilities."
             "deepspeed.convert_zero_checkpoint_to_fp32_state_dict(directory, file)",
         )
+    if not trust:
+        raise DataError(
+            f"{directory} holds the shards of a DeepSpeed run",
+            "DeepSpeed unpickles them, and a pickle can run any code",
+            "if you trust who wrote it (it is your own), say --trust",
+        )
+
+
+def _put_together(directory: Path) -> dict[str, Tensor]:
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    saved = _load(directory / tag.read_text().strip() / "mp_rank_00_model_states.pt")
-    with redirect_stdout(io.StringIO()):
-        saved["state_dict"] = dict(get_fp32_state_dict_from_zero_checkpoint(str(directory)))
-    return saved
+    try:
+        with redirect_stdout(io.StringIO()):
+            return dict(get_fp32_state_dict_from_zero_checkpoint(str(directory)))
+    except Exception as error:  # as above
+        raise unreadable(directory, error) from error
 
 
 def stamp(checkpoint: dict[str, Any], stage: VLMStage) -> None:
@@ -158,6 +210,28 @@ def trained_keys(module: nn.Module) -> set[str]:
     owners = {name.rpartition(".")[0] for name in trained}
     buffers = {name for name, value in state.items() if not isinstance(value, nn.Parameter)}
     return trained | {name for name in buffers if name.rpartition(".")[0] in owners}
+
+
+def check_shapes(given: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are none, or of another shape.
+
+    Args:
+        given: Weights of the checkpoint; keys that the module does not have are not looked at.
+        state: The module's state dict.
+
+    Raises:
+        DataError: Names the first such weight.
+    """
+    for name, value in given.items():
+        if name not in state:
+            continue
+        if not isinstance(value, Tensor) or value.shape != state[name].shape:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise DataError(
+                f"the checkpoint's {name} is {shape}, the stage's {tuple(state[name].shape)}",
+                "it belongs to another model",
+                "load it with the model and the settings (lora.rank) that it was saved with",
+            )
 
 
 def check_keys(given: Iterable[str], trained: set[str], every: set[str]) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionscope.parallel import barrier, gathered, is_main
+from fusionscope.records.digests import FILE as DIGESTS
+from fusionscope.records.digests import note_directory
 from fusionscope.stages.checkpoint import keep, trained_keys
+from fusionscope.stages.files import unwritable
 from fusionscope.stages.lora import merged
 
 if TYPE_CHECKING:
@@ -50,10 +54,31 @@ def unquantized(stage: VLMStage) -> VLMStage:
 
 
 def _write(stage: VLMStage, path: Path) -> None:
+    """Write beside the directory, and give it its name when it is whole."""
     writes = is_main()
     if not writes and stage.device_mesh is None:  # shards are of use to the first process only together
         return
     state = gathered(merged(stage.network), keep=writes)
-    if writes:
-        stage.network.save_pretrained(path, state_dict=state)  # type: ignore[operator]  # transformers' own method
-        stage.lvlm.processor.save_pretrained(path)
+    if not writes:
+        return
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        stage.network.save_pretrained(part, state_dict=state)  # type: ignore[operator]  # transformers' own method
+        stage.lvlm.processor.save_pretrained(part)
+        note_directory(part)
+        _move(part, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _move(part: Path, path: Path) -> None:
+    """Rename a directory, or its files one by one where there is a directory of its name; the digests come last."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.rename(path)
+        return
+    for file in sorted(part.iterdir(), key=lambda file: file.name == DIGESTS):
+        file.replace(path / file.name)

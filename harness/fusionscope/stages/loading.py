@@ -9,6 +9,7 @@ from transformers import BitsAndBytesConfig
 from fusionscope.errors import ConfigError, MissingDependencyError
 from fusionscope.lvlm import LVLM, family_of_checkpoint
 from fusionscope.stages.config import QuantizationSettings
+from fusionscope.stages.files import check_whole
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -24,10 +25,12 @@ def load(name: str, *, dtype: str, attention: str, quantization: QuantizationSet
 
     Raises:
         ConfigError: An unknown dtype, or a name that cannot be loaded.
+        DataError: An export of a stage that is torn or changed.
         MissingDependencyError: Quantization without bitsandbytes.
     """
     if dtype not in _DTYPES:
         raise ConfigError(f"dtype={dtype!r}", f"it is one of {', '.join(_DTYPES)}", "use one of these")
+    check_whole(name)
     try:
         settings: dict[str, Any] = {} if quantization is None else {"quantization": _bits(name, quantization, dtype)}
         return LVLM.from_pretrained(name, dtype=_DTYPES[dtype], attn_implementation=attention, **settings)

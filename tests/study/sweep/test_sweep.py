@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -364,8 +365,8 @@ def test_a_stage_is_probed_in_the_precision_of_its_training(
 ) -> None:
     original, probe, seen = models_module.read, sweep_module.probe, []
 
-    def as_if(path: str) -> dict[str, Any]:
-        saved = original(path)
+    def as_if(path: str, trust: bool) -> dict[str, Any]:
+        saved = original(path, trust=trust)
         saved["fusionscope"]["precision"] = precision
         return saved
 
@@ -377,6 +378,17 @@ def test_a_stage_is_probed_in_the_precision_of_its_training(
     monkeypatch.setattr(sweep_module, "probe", watched)
     sweep(find_checkpoints([str(run)])[-1:], TASKS[:1], [ProbeSpec(layers="last")], tmp_path / "out")
     assert seen == [(cast, torch.bfloat16)]
+
+
+def test_one_torn_file_stops_no_sweep(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "tiny-run"
+    shutil.copytree(run, copy)
+    torn = copy / "1_align" / "checkpoints" / "step=00000004.ckpt"
+    torn.write_bytes(torn.read_bytes()[:-1])
+    checkpoints = find_checkpoints([str(copy)])
+    with pytest.raises(ConfigError, match=r"1 of 4 checkpoints failed: .*step=00000004\.ckpt has .* bytes"):
+        sweep(checkpoints, TASKS[:1], [ProbeSpec(layers="last")], tmp_path / "out")
+    assert len({record.key for record in RecordFile(tmp_path / "out" / "records.jsonl").read()}) == 3
 
 
 def test_a_stage_is_not_spread(run: Path) -> None:

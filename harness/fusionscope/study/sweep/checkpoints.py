@@ -5,16 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
-from fusionscope.errors import ConfigError, DataError
+from fusionscope.errors import ConfigError
 from fusionscope.records import Run, RunDirectory
+from fusionscope.records.directory import LAST, PREVIOUS
 from fusionscope.records.yaml_file import read_yaml_file
 
 Kind = Literal["stage", "model", "adapter"]
-LAST = "last.ckpt"
-"""To resume from: the weights of the same folder's checkpoint of that step, and the optimizer's state."""
 _STEP = re.compile(r"(?:step=|checkpoint-|step[-_]?)(\d+)$")
 
 
@@ -78,9 +76,9 @@ def find_checkpoints(sources: Sequence[str]) -> list[Checkpoint]:
     """
     found = [one for source in sources for one in _named(source)]
     places: dict[tuple[str, int, str], Checkpoint] = {}
-    for one in sorted(found, key=lambda one: Path(one.path).name == LAST):
+    for one in sorted(found, key=lambda one: Path(one.path).name in (LAST, PREVIOUS)):
         other = places.setdefault((one.run, one.step, one.stage), one)
-        same = Path(one.path).name == LAST and Path(one.path).parent == Path(other.path).parent
+        same = Path(one.path).name in (LAST, PREVIOUS) and Path(one.path).parent == Path(other.path).parent
         if other.path != one.path and not same:
             raise ConfigError(
                 f"{other.path} and {one.path} are both step {one.step} of {one.name!r}",
@@ -182,20 +180,9 @@ def _stage_checkpoint(path: Path) -> Checkpoint:
 
 def _steps_in(path: Path) -> int:
     """The optimizer steps that a checkpoint says it was saved after; its name (``last.ckpt``) does not."""
-    import torch
+    from fusionscope.stages.checkpoint import read_state
 
-    tag = path / "latest"  # DeepSpeed's, in its directory
-    if path.is_dir() and not tag.is_file():
-        return 0
-    file = path / tag.read_text().strip() / "mp_rank_00_model_states.pt" if path.is_dir() else path
-    try:
-        return int(torch.load(file, map_location="cpu", weights_only=True, mmap=True).get("global_step", 0))
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise DataError(
-            f"{file} cannot be read: {str(error).splitlines()[0]}",
-            "it is no checkpoint, or was not written to its end",
-            "name another",
-        ) from error
+    return int(read_state(path).get("global_step", 0))
 
 
 def read_config(config: Path | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM
 from fusionscope.stages import VLMStage
 from fusionscope.stages.checkpoint import KEY, read
+from fusionscope.stages.files import check_whole
 from fusionscope.stages.rebuild import rebuild
 from fusionscope.study.sweep.checkpoints import Checkpoint
 
@@ -96,7 +97,7 @@ class Models:
         return self._lvlm
 
     def _load_stage(self, checkpoint: Checkpoint) -> LVLM:
-        saved = read(checkpoint.path)
+        saved = read(checkpoint.path, trust=self.trust)
         stage = rebuild(saved, file=checkpoint.path, base=checkpoint.base, trust=self.trust)
         about = saved[KEY]
         key = ("stage", about["stage"], repr(about["settings"]), about["base_hash"], stage.base)
@@ -121,6 +122,7 @@ class Models:
 
     def _from_pretrained(self, name: str) -> LVLM:
         self.loads += 1
+        check_whole(name)
         where = {"device_map": "auto"} if self.device == "auto" else {}
         lvlm = LVLM.from_pretrained(name, dtype=self.dtype, **where)
         lvlm.model.eval()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fusionscope.errors import ConfigError, FusionscopeError
+from fusionscope.errors import ConfigError, DataError, FusionscopeError
 from fusionscope.lvlm import FeatureCache, weights_fingerprint
 from fusionscope.probe import Execution, ProbeResult, ProbeSpec, model_name, probe, to_record
 from fusionscope.records import Record, RecordFile, RunDirectory
@@ -13,6 +13,10 @@ from fusionscope.study.sweep.done import Done, Measurement, State, anew
 from fusionscope.study.sweep.models import Models
 from fusionscope.study.sweep.sources import Sources
 from fusionscope.tasks import HeldOutTask, TaskSpec, load_tasks
+
+
+class UnreadableCheckpointError(DataError):
+    """A checkpoint that is torn, changed, not trusted, or of another base: it stops no other."""
 
 
 def sweep(
@@ -43,7 +47,8 @@ def sweep(
         dtype: Dtype of Hugging Face models.
         trust: Import whatever class a checkpoint names, see `fusionscope.trust`.
         worker: This worker's number and how many there are: it takes every n-th checkpoint, with a file of its own.
-        keep_going: Go on with the other checkpoints where one cannot be loaded or probed, and raise at the end.
+        keep_going: Go on with the other checkpoints where one cannot be probed, and raise at the end; without it that
+            holds for checkpoints that are torn or changed alone.
         execution: How to run.
         say: Called with a line for whatever happens.
 
@@ -51,7 +56,7 @@ def sweep(
         Number of probes made.
 
     Raises:
-        ConfigError: No tasks, or, with ``keep_going``, checkpoints that failed and why.
+        ConfigError: No tasks, or checkpoints that failed and why, once the others are probed.
     """
     if not tasks:
         raise ConfigError("no task to probe", "a sweep needs at least one held-out task", "name one with --task")
@@ -81,7 +86,7 @@ def sweep(
         try:
             probes = prober.probe(checkpoint)
         except Exception as error:  # whatever stops one model: a missing package is an ImportError
-            if not keep_going:
+            if not keep_going and not isinstance(error, UnreadableCheckpointError):
                 raise
             failed[checkpoint.path] = _in_short(error)
             say(f"[{i}/{len(mine)}] {checkpoint.name} failed: {failed[checkpoint.path]}")
@@ -118,7 +123,10 @@ class _Prober:
         known = self.sources.model_of(source, self.models.dtype)
         if known is not None and all(self.done.state(m, checkpoint, known).done for m in self.plan):
             return 0
-        lvlm = self.models.load(checkpoint)
+        try:
+            lvlm = self.models.load(checkpoint)
+        except DataError as error:
+            raise UnreadableCheckpointError(error.what, error.why, error.fix) from error
         with self.models.precision():
             model = weights_fingerprint([lvlm.model])
             if self.sources.digest(checkpoint) == source:  # else it was written while it was loaded
