@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fusionscope.pid import PIDResult
 from fusionscope.pid.estimators import Estimator
+from fusionscope.pid.measures import measure_panel
 from fusionscope.probe.engine.placement import on_device
 from fusionscope.probe.posteriors import Posteriors, View
 from fusionscope.probe.result import ProbeResult
@@ -52,6 +53,7 @@ def results(
     for law in design.laws(task, spec.laws):
         view = solvable.under(law, task)
         atoms = _decomposed(view, estimator, spec.standard_errors, device)
+        atoms = replace(atoms, diagnostics={**atoms.diagnostics, **_measured(view, spec.measures, device)})
         of_law: dict[str, Any] = {
             "task": task.name,
             "variant": spec.variant(design, law, lens),
@@ -71,6 +73,18 @@ def results(
 def _decomposed(view: View, estimator: Estimator[Any], standard_errors: bool, device: torch.device | str) -> PIDResult:
     work = partial(estimator.decompose, standard_errors=standard_errors)
     return on_device(device, "decompose posteriors", work, view.sample).map(Tensor.cpu)
+
+
+def _measured(view: View, measures: Sequence[str], device: torch.device | str) -> dict[str, Tensor]:
+    """``<measure>_<atom>`` of every layer, bits; NaN where a measure did not converge."""
+    if not measures:
+        return {}
+    panel = on_device(device, "decompose posteriors", partial(measure_panel, names=measures), view.sample)
+    return {
+        f"{name}_{atom}": torch.where(result.converged, bits, torch.nan).cpu()
+        for name, result in panel.items()
+        for atom, bits in result.atoms().items()
+    }
 
 
 def _layers(posteriors: Posteriors, view: View, atoms: PIDResult, finite_L: Tensor) -> Sequence[Mapping[str, Any]]:

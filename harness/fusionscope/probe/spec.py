@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
 from fusionscope.errors import ConfigError, InputError, UnknownNameError
-from fusionscope.pid.estimators import Estimator, get_estimator
+from fusionscope.pid.estimators import Estimator, GridSample, get_estimator
+from fusionscope.pid.measures import get_measure
 from fusionscope.probe.designs.base import Design, get_design
 from fusionscope.probe.engine.scoring import Scoring
 from fusionscope.tasks import HeldOutTask
@@ -42,9 +43,11 @@ class ProbeSpec:
         max_bad_images: Maximum number of images that cannot be read; they are left out and counted.
         seed: Of everything that is drawn; the global random state is never used.
         standard_errors: Compute them.
+        measures: Other redundancies whose atoms are recorded beside the estimator's, by name, see
+            `fusionscope.pid.measures`: ``["I_min", "I_dep"]``. They need a crossed grid.
 
     Raises:
-        UnknownNameError: A design, estimator or scoring that does not exist.
+        UnknownNameError: A design, estimator, scoring or measure that does not exist.
         ConfigError: An option that the design or the estimator does not take.
         InputError: A value of the wrong type or outside its range.
 
@@ -66,6 +69,7 @@ class ProbeSpec:
     max_bad_images: int = 0
     seed: int = 0
     standard_errors: bool = True
+    measures: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self._normalise()
@@ -79,6 +83,8 @@ class ProbeSpec:
                 "name the design",
             )
         get_estimator(self.estimator, **self.estimator_options)
+        for name in self.measures:
+            get_measure(name)
 
     def design_of(self, task: HeldOutTask) -> Design:
         """The design that a task is probed in.
@@ -100,11 +106,17 @@ class ProbeSpec:
 
         Raises:
             InputError: The task cannot be probed in this design.
-            ConfigError: Its posteriors cannot be decomposed by this estimator.
+            ConfigError: Its posteriors cannot be decomposed by this estimator, or have no measures.
             UnknownNameError: A law that the task does not have.
         """
         design = self.design_of(task)
         self.make_estimator().check_usable(design.sample, features=design.has_features)
+        if self.measures and design.sample is not GridSample:
+            raise ConfigError(
+                f"measures {', '.join(self.measures)} of task {task.name!r} in design {design.name!r}",
+                "they read p(image, question) and p(answer | image, question) from a crossed grid, and this has none",
+                "use design='crossed', or measures=[]",
+            )
         design.laws(task, self.laws)
 
     def variant(self, design: Design, law: str, lens: str = "logit") -> str:
@@ -157,6 +169,7 @@ class ProbeSpec:
             "estimator_options": dict(self.estimator_options),
             "laws": _names(self.laws),
             "layers": _numbers(self.layers),
+            "measures": (self.measures,) if isinstance(self.measures, str) else tuple(self.measures),
         }
         for name, value in changed.items():
             object.__setattr__(self, name, value)

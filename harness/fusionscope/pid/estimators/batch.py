@@ -121,6 +121,7 @@ class BatchEstimator(Estimator[PairSample]):
             )
         if not len(self.seeds):
             raise InputError("seeds=()", "at least one seed is needed", "pass seeds=(0,)")
+        object.__setattr__(self, "seeds", tuple(self.seeds))
         for seed in self.seeds:
             check_count("seeds", seed, least=0)
 
