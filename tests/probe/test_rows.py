@@ -42,8 +42,8 @@ def test_a_whole_benchmark_under_its_own_law_is_a_point(llava, asked):
     for atom, value in result.pid.atoms().items():
         low, high = result.pid.identified[atom]
         assert float(low) <= float(value) <= float(high)
-        assert float(value) == pytest.approx(float(expected.atoms()[atom]), abs=1e-6)
-        assert float(high - low) < 1e-6
+        assert float(value) == pytest.approx(float(expected.atoms()[atom]), abs=1e-9)
+        assert float(high - low) < 1e-8
     assert (result.law, result.variant, result.n, result.n_images) == ("benchmark", "rows+benchmark", 16, 8)
 
 
