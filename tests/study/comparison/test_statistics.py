@@ -12,16 +12,8 @@ import pytest
 from fusionscope.errors import ConfigError, InputError
 from fusionscope.records import Record, RecordFile
 from fusionscope.study.comparison import comparisons, read_profile, report, rows_of
-from fusionscope.study.comparison.statistics import (
-    Row,
-    correlations,
-    family_strategies,
-    ranks,
-    regime,
-    scaling,
-    spearman,
-    task_regimes,
-)
+from fusionscope.study.comparison.statistics import Row, correlations, ranks, scaling, spearman
+from fusionscope.study.comparison.verdicts import family_strategies, regime, task_regimes
 
 Make = Callable[..., Record]
 PAPER = Path(__file__).parents[3] / "recipes" / "profile" / "paper26.yaml"
@@ -128,7 +120,7 @@ def test_what_is_undefined_is_said(make_record: Make) -> None:
     c = {(c.measure, c.target): c for c in correlations([*varied, *unsolved], resamples=50)}["synergy", "accuracy"]
     assert (c.rho, c.n, c.why) == (pytest.approx(1), 5, "")
     assert family_strategies([*varied, *unsolved])[0].synergy == pytest.approx(0)
-    table = comparisons(same)["Spearman correlations over models (95 % bootstrap interval)"]
+    table = comparisons(same)["Spearman correlations over models (95 % bootstrap interval, each by itself)"]
     assert table[1][-1] == "accuracy does not vary"
     assert "Scale" not in "".join(comparisons(same))
 

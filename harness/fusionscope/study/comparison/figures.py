@@ -9,7 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from fusionscope.records import ATOMS
 from fusionscope.records.series import SHORT
-from fusionscope.study.comparison.statistics import Row, by_task, correlations, family_strategies
+from fusionscope.study.comparison.statistics import Row, by_task, correlations
+from fusionscope.study.comparison.verdicts import family_strategies
 from fusionscope.study.page import CARD, COLOURS, EXTRA, INK, MUTED, shape, style
 
 NARROWEST = 0.02
@@ -101,6 +102,6 @@ def correlations_card(rows: Sequence[Row]) -> Figure:
         axes.set_xlim(-1.05, 1.05)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
-        axes.set_xlabel("Spearman with accuracy, 95 % interval")
+        axes.set_xlabel("Spearman with accuracy, 95 % interval from 6 models on")
         axes.grid(axis="x")
     return figure

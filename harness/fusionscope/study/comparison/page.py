@@ -9,8 +9,9 @@ from fusionscope.records.series import SHORT
 from fusionscope.records.tables import Rows
 from fusionscope.study.comparison.figures import correlations_card, families_card, scatter_card
 from fusionscope.study.comparison.profile import Profile, rows_of
-from fusionscope.study.comparison.statistics import Row, by_task, correlations, task_regimes
+from fusionscope.study.comparison.statistics import Row, by_task, correlations
 from fusionscope.study.comparison.tables import comparisons, without_records
+from fusionscope.study.comparison.verdicts import task_regimes
 from fusionscope.study.page import (
     SOURCES,
     card,

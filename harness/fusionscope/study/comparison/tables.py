@@ -10,7 +10,7 @@ from typing import Any
 from fusionscope.records import ATOMS, Record, RunDirectory
 from fusionscope.records.series import SHORT
 from fusionscope.records.tables import Rows, as_markdown, with_error
-from fusionscope.study.comparison import statistics
+from fusionscope.study.comparison import statistics, verdicts
 from fusionscope.study.comparison.profile import Profile, rows_of
 from fusionscope.study.comparison.statistics import Row
 
@@ -57,9 +57,9 @@ def comparisons(rows: Sequence[Row]) -> dict[str, Rows]:
     """Every table of a profile, as texts: what was measured and what follows from it."""
     tables = {
         "Models and tasks": _measured(rows),
-        "Spearman correlations over models (95 % bootstrap interval)": _correlations(rows),
-        f"Task regimes. Rule: {statistics.TASK_RULE}": _regimes(rows),
-        f"Family strategies. Rule: {statistics.FAMILY_RULE}": _strategies(rows),
+        "Spearman correlations over models (95 % bootstrap interval, each by itself)": _correlations(rows),
+        f"Task regimes. Rule: {verdicts.TASK_RULE}": _regimes(rows),
+        f"Family strategies. Rule: {verdicts.FAMILY_RULE}": _strategies(rows),
     }
     scaling = _scaling(rows)
     if len(scaling) > 1:
@@ -96,7 +96,9 @@ def _correlations(rows: Sequence[Row]) -> Rows:
 
 
 def _coefficient(c: statistics.Correlation) -> str:
-    return "undefined" if c.why else f"{c.rho:.3f} [{c.low:.3f}, {c.high:.3f}]"
+    if c.why:
+        return "undefined"
+    return f"{c.rho:.3f} (no interval)" if math.isnan(c.low) else f"{c.rho:.3f} [{c.low:.3f}, {c.high:.3f}]"
 
 
 def _undefined(group: Sequence[statistics.Correlation]) -> str:
@@ -107,20 +109,33 @@ def _undefined(group: Sequence[statistics.Correlation]) -> str:
 
 
 def _regimes(rows: Sequence[Row]) -> Rows:
+    head = ("Spearman(S, accuracy)", "Spearman(U2, accuracy)", "models", "by chance", "resamples that agree")
     return [
-        ("task", "regime", "Spearman(S, accuracy)", "Spearman(U2, accuracy)", "resamples that agree"),
+        ("task", "regime", *head),
         *(
-            (v.name, v.verdict, _number(v.synergy), _number(v.language), _percent(v.support))
-            for v in statistics.task_regimes(rows)
+            (*_verdict(v), _number(v.synergy), _number(v.language), str(v.models), _chance(v), _percent(v.support))
+            for v in verdicts.task_regimes(rows)
         ),
     ]
 
 
 def _strategies(rows: Sequence[Row]) -> Rows:
     return [
-        ("family", "strategy", "S, standardised", "U2, standardised"),
-        *((v.name, v.verdict, _change(v.synergy), _change(v.language)) for v in statistics.family_strategies(rows)),
+        ("family", "strategy", "S, standardised", "U2, standardised", "models", "by chance"),
+        *(
+            (*_verdict(v), _change(v.synergy), _change(v.language), str(v.models), _chance(v))
+            for v in verdicts.family_strategies(rows)
+        ),
     ]
+
+
+def _verdict(v: verdicts.Verdict) -> tuple[str, str]:
+    """The name and the verdict, with what the numbers alone would say where that is another."""
+    return v.name, v.verdict if v.verdict == v.rule else f"{v.verdict} (by the numbers alone {v.rule})"
+
+
+def _chance(v: verdicts.Verdict) -> str:
+    return "" if math.isnan(v.p_value) else f"{v.p_value:.4f}"
 
 
 def _scaling(rows: Sequence[Row]) -> Rows:
