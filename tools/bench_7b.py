@@ -156,13 +156,13 @@ def random_model(shape: str, device: str) -> LVLM:
 
 
 def image_tokens(network: Any) -> int:
-    """Patches of a picture."""
+    """Patches of an image."""
     vision = network.config.vision_config
     return (vision.image_size // vision.patch_size) ** 2
 
 
 def random_batch(network: Any, batch: int, text_tokens: int) -> dict[str, torch.Tensor]:
-    """Samples of one picture and some text, of which all is supervised."""
+    """Samples of one image and some text, of which all is supervised."""
     side, patches = network.config.vision_config.image_size, image_tokens(network)
     ids = torch.randint(5, 32000, (batch, patches + text_tokens))
     ids[:, :patches] = network.config.image_token_index

@@ -253,7 +253,7 @@ def long(options: argparse.Namespace) -> Iterator[str]:
         cost, (last,) = pid.monitor.cost, probe(stage.lvlm, task, ProbeSpec(layers=[-1]))
     yield (
         f"sandbox stage 2, {options.long_steps:,} steps of {batch}, schedule of llava15_7b/2_instruct (at start and "
-        f"end, 1, 2, 4, ... and every {schedule.every_n_steps} steps), {task.name} with {n} pictures, all layers:"
+        f"end, 1, 2, 4, ... and every {schedule.every_n_steps} steps), {task.name} with {n} images, all layers:"
     )
     yield f"{cost}; accuracy at the end {last.accuracy:.3f}"
 

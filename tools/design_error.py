@@ -29,7 +29,7 @@ Atoms = dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--images", type=int, default=144, help="pictures of each probe, a multiple of 48 (144)")
+    parser.add_argument("--images", type=int, default=144, help="images of each probe, a multiple of 48 (144)")
     options = parser.parse_args()
     lvlm = LVLM.from_pretrained(str(final_model(options.run)))
     found = {}
@@ -94,7 +94,7 @@ def errors(found: dict[str, dict[str, Atoms]]) -> dict[str, dict[str, Atoms]]:
 
 def table(found: dict[str, dict[str, Atoms]], images: int) -> str:
     lines = [
-        f"Last layer, bits, {images} pictures; truth: all 2304 scene classes",
+        f"Last layer, bits, {images} images; truth: all 2304 scene classes",
         f"{'task':20}{'design':32}" + "".join(f"{name:>8}" for name in ("R", "U1", "U2", "S")),
     ]
     for task, designs in found.items():

@@ -55,7 +55,7 @@ def captions(chosen: Sequence[Scene], n: int, *, form: CaptionForm = "raster", s
 
 
 def instructions(chosen: Sequence[Scene], n: int, *, seed: int) -> list[Conversation]:
-    """The instruction mix (stage 2), half of it questions that need picture and question.
+    """The instruction mix (stage 2), half of it questions that need image and question.
 
     Args:
         chosen: Scenes to draw from.
@@ -70,7 +70,7 @@ def instructions(chosen: Sequence[Scene], n: int, *, seed: int) -> list[Conversa
 
 
 def load_image(name: str) -> Image.Image:
-    """Render the picture that a conversation names.
+    """Render the image that a conversation names.
 
     Args:
         name: ``scene-0000.png`` to ``scene-2303.png``.
@@ -79,10 +79,10 @@ def load_image(name: str) -> Image.Image:
 
 
 class Conversations(Dataset[Conversation]):
-    """Conversations whose pictures are rendered when asked for: rows as `fusionscope.data.LlavaDataModule` takes them.
+    """Conversations whose images are rendered when asked for: rows as `fusionscope.data.LlavaDataModule` takes them.
 
     Args:
-        rows: Conversations that name their picture.
+        rows: Conversations that name their image.
     """
 
     def __init__(self, rows: Sequence[Conversation]) -> None:

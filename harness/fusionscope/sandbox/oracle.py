@@ -1,7 +1,7 @@
 """What is true: the PID of the world, and the PID of a model's own decision function, both without sampling.
 
-The population is the world: all 2304 scene classes, each with its one picture, and all questions of the family. A probe
-of a subset of pictures estimates this; here it is computed from every pair.
+The population is the world: all 2304 scene classes, each with its one image, and all questions of the family. A probe
+of a subset of images estimates this; here it is computed from every pair.
 
 Shapes: L layers, A images, B questions, K answers.
 """

@@ -27,7 +27,7 @@ class ScratchAlignment(AlignmentPretraining):
 
     Args:
         vocabulary: Every word of the data (punctuation marks are words of their own); others become ``<unk>``.
-        image_size: Side of the square that pictures are scaled to, in pixels.
+        image_size: Side of the square that images are scaled to, in pixels.
         patch_size: Side of a patch; one image token each, and one for the whole.
         vision_width: Width of the vision tower (4 layers).
         language_width: Width of the language model (4 layers).
@@ -71,7 +71,7 @@ def build(
 
     Args:
         vocabulary: Words of the tokenizer, besides those of the chat template.
-        image_size: Side of the pictures in pixels.
+        image_size: Side of the images in pixels.
         patch_size: Side of a patch in pixels.
         vision_width: Width of the vision tower.
         language_width: Width of the language model.

@@ -1,7 +1,7 @@
 """Stage 0: what real vision-language models start from, a trained vision tower and a trained language model.
 
 The two learn side by side and apart from each other: the language model from texts, the vision tower from dense labels
-of pictures through linear heads that are thrown away. The projector between them stays as it was initialised.
+of images through linear heads that are thrown away. The projector between them stays as it was initialised.
 
 Shape legend: B samples, T tokens, C cells of a scene (4).
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fusionscope.lvlm import LVLM
 from fusionscope.parallel import total
 from fusionscope.sandbox.model import VISION_WIDTH, build_model, build_processor
-from fusionscope.sandbox.texts import FAMILIES, PICTURE_KEYS
+from fusionscope.sandbox.texts import FAMILIES, IMAGE_KEYS
 from fusionscope.stages import PartConfig, VLMStage
 from fusionscope.stages.loss import IGNORE
 
@@ -46,7 +46,7 @@ class UnimodalPretraining(VLMStage):
         self.seed = seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.heads = nn.ModuleDict({name: nn.Linear(VISION_WIDTH, 4) for name in PICTURE_KEYS})
+            self.heads = nn.ModuleDict({name: nn.Linear(VISION_WIDTH, 4) for name in IMAGE_KEYS})
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments; the seed is the one that was taken."""

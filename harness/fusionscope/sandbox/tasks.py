@@ -75,7 +75,7 @@ def load(variant: str, *, images: int | Literal["all"] = 576, seed: int = 0) -> 
 
     Args:
         variant: ``"synergy"`` (true S = 2 bits), ``"knowledge"`` (true U2 = 2), ``"vision"`` (true U1 = 2) or
-            ``"redundant"`` (true R = 2 under natural weights, where the hint tells what the picture shows).
+            ``"redundant"`` (true R = 2 under natural weights, where the hint tells what the image shows).
         images: How many held-out scenes, a multiple of 48 up to 576; or ``"all"`` for the 2304 scenes of the world.
         seed: Which balanced subset.
 
@@ -130,7 +130,7 @@ def _file_name(scene: Scene) -> str:
 
 
 def _weights(truth: Tensor) -> dict[str, Tensor]:
-    """Uniform weights, and natural ones where some pairs never occur: those in which hint and picture differ."""
+    """Uniform weights, and natural ones where some pairs never occur: those in which hint and image differ."""
     weights = {"uniform": uniform_weights(*truth.shape)}
     occurs = (truth >= 0).double()
     return weights if bool(occurs.all()) else weights | {"natural": occurs / occurs.sum()}

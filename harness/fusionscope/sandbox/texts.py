@@ -1,4 +1,4 @@
-"""Batches of stage 0: texts with labels on the answers, and pictures with dense labels."""
+"""Batches of stage 0: texts with labels on the answers, and images with dense labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ from fusionscope.sandbox.world import Scene, render, split
 from fusionscope.stages.loss import IGNORE
 
 FAMILIES = ("synergy", "background", "knowledge")
-PICTURE_KEYS = ("shapes", "colours", "background")
+IMAGE_KEYS = ("shapes", "colours", "background")
 _QUESTIONS = {"synergy": language.synergy, "background": language.background, "knowledge": language.knowledge}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A text, and a picture that has nothing to do with it.
+    """A text, and an image that has nothing to do with it.
 
     Args:
         example: The text.
-        picture: The scene to render.
+        image: The scene to render.
         family: Index into `FAMILIES`, or -1 for a text of the mix.
     """
 
     example: Example
-    picture: Scene
+    image: Scene
     family: int = -1
 
 
 class Mixture(Dataset[Sample]):
-    """Texts of the language and pictures, drawn anew for every index.
+    """Texts of the language and images, drawn anew for every index.
 
     Args:
         scenes: Scenes to draw from.
@@ -57,11 +57,11 @@ class Mixture(Dataset[Sample]):
         if not 0 <= index < self.n:
             raise IndexError(index)
         rng = Random(f"{self.seed} {index}")
-        return Sample(example=language.sample(self.scenes, 1, rng)[0], picture=rng.choice(self.scenes))
+        return Sample(example=language.sample(self.scenes, 1, rng)[0], image=rng.choice(self.scenes))
 
 
 class Exam(Dataset[Sample]):
-    """One question of each family about each scene, and its picture.
+    """One question of each family about each scene, and its image.
 
     Args:
         scenes: The scenes.
@@ -78,7 +78,7 @@ class Exam(Dataset[Sample]):
         family, place = divmod(index, len(self.scenes))
         scene = self.scenes[place]
         example = _QUESTIONS[FAMILIES[family]](scene, Random(f"{self.seed} {index}"))
-        return Sample(example=example, picture=scene, family=family)
+        return Sample(example=example, image=scene, family=family)
 
 
 class Collate:
@@ -88,7 +88,7 @@ class Collate:
         self.processor = build_processor()
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """Tokenize the texts and render the pictures.
+        """Tokenize the texts and render the images.
 
         Args:
             samples: B samples.
@@ -98,12 +98,12 @@ class Collate:
             ``pixel_values`` [B, 3, 32, 32], ``shapes`` and ``colours`` int64 [B, 4], ``background`` and ``family``
             int64 [B].
         """
-        pictures = [sample.picture for sample in samples]
-        pixels = self.processor.image_processor([render(scene) for scene in pictures], return_tensors="pt")
+        images = [sample.image for sample in samples]
+        pixels = self.processor.image_processor([render(scene) for scene in images], return_tensors="pt")
         return {
             **self._texts([sample.example for sample in samples]),
             "pixel_values": pixels["pixel_values"],
-            **{key: torch.tensor([getattr(scene, key) for scene in pictures]) for key in PICTURE_KEYS},
+            **{key: torch.tensor([getattr(scene, key) for scene in images]) for key in IMAGE_KEYS},
             "family": torch.tensor([sample.family for sample in samples]),
         }
 
@@ -122,7 +122,7 @@ class UnimodalData(ResumableData):
 
     Args:
         steps: Batches of an epoch; with ``max_epochs: 1``, the optimizer steps of the stage.
-        batch_size: Texts, and pictures, of a batch.
+        batch_size: Texts, and images, of a batch.
         exam_scenes: Held-out scenes that the validation asks about.
         seed: Seed of the data; None takes the global seed (``seed_everything``).
     """
@@ -148,7 +148,7 @@ class UnimodalData(ResumableData):
         return self._loader(Mixture(split()[0], self.steps * self.batch_size, self.seed), self.batch_size)
 
     def val_dataloader(self) -> ResumableLoader:
-        """Questions about held-out scenes given as text, and their pictures."""
+        """Questions about held-out scenes given as text, and their images."""
         held_out = split()[1]
         chosen = held_out[:: max(1, len(held_out) // self.exam_scenes)][: self.exam_scenes]
         return self._loader(Exam(chosen, self.seed), 192)

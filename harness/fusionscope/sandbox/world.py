@@ -1,8 +1,8 @@
-"""The rendered world: scenes, their pictures, the split, and the questions whose answers are known.
+"""The rendered world: scenes, their images, the split, and the questions whose answers are known.
 
 A scene is a 2x2 grid. Each cell holds one of four shapes, each shape once, in one of four colours, each colour once,
-on one of four backgrounds: 24 * 24 * 4 = 2304 scene classes. A class has exactly one picture, so a sum over classes is
-a sum over pictures, and the decision function of a model can be enumerated.
+on one of four backgrounds: 24 * 24 * 4 = 2304 scene classes. A class has exactly one image, so a sum over classes is
+a sum over images, and the decision function of a model can be enumerated.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _RGB = {
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What one picture shows.
+    """What one image shows.
 
     Args:
         index: Its number among all scene classes, in [0, 2304).
@@ -71,7 +71,7 @@ def scenes() -> tuple[Scene, ...]:
 
 
 def render(scene: Scene) -> Image.Image:
-    """The one picture of a scene class, RGB, 32 x 32."""
+    """The one image of a scene class, RGB, 32 x 32."""
     image = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), _RGB[BACKGROUNDS[scene.background]])
     draw = ImageDraw.Draw(image)
     half = IMAGE_SIZE // 2
