@@ -75,6 +75,17 @@ def test_tiny_images_keep_their_axes_and_channels(model_type, size):
     assert [0, 1, 2] in corners.tolist()
 
 
+@pytest.mark.parametrize("model_type", ["llava", "llava_next"])
+@pytest.mark.parametrize("size", [(3, 3), (3, 9), (9, 3), (1, 5), (2000, 8)])
+def test_tiny_and_thin_images_are_trained_as_they_are_probed(model_type, size):
+    model, processor = miniature(model_type)
+    batch = Collator(processor, family=family_of(model_type))(
+        [{"id": "a", "image": noise(*size), "conversations": TURNS}]
+    )
+    (pixels,) = LVLM.wrap(model, processor).adapter.process([noise(*size)])
+    torch.testing.assert_close(batch["pixel_values"], pixels["pixel_values"], rtol=0, atol=0)
+
+
 def test_an_image_that_the_processor_refuses_is_named_when_probing(qwen):
     images = [noise(40, 30), noise(2000, 8), noise(30, 40, seed=1)]
     with pytest.raises(BadImageError, match=r"image '1\.png' \(2000 x 8\) is refused: absolute aspect ratio"):
