@@ -12,8 +12,7 @@ from torch import Tensor
 
 from fusionscope.errors import InputError
 from fusionscope.lens import Lens, LensComparison, LogitLens, TunedLens, divergence
-from fusionscope.lvlm import LVLM, FeatureCache, undisturbed, weights_fingerprint
-from fusionscope.lvlm.batch import stack
+from fusionscope.lvlm import LVLM, FeatureCache, stack, undisturbed, weights_fingerprint
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.memory import SHARE_OF_FREE
 from fusionscope.probe.engine.runner import expanded

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from fusionscope.errors import InputError, UnknownNameError
-from fusionscope.lvlm import FeatureCache
-from fusionscope.lvlm.batch import PaddingSide
+from fusionscope.lvlm import FeatureCache, PaddingSide
 
 Progress = Callable[[int, int], None]
 """Called with the number of sequences done and their total."""

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from fusionscope.lvlm import LVLM
-from fusionscope.lvlm.offload import module_dtype
+from fusionscope.lvlm import LVLM, module_dtype
 from fusionscope.parallel import all_gather, is_sharded
 
 HEAD_ELEMENTS = 2**24

@@ -10,8 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fusionscope.lvlm import IMAGE, Features
-from fusionscope.lvlm.batch import Batch, stack
+from fusionscope.lvlm import IMAGE, Batch, Features, stack
 from fusionscope.probe.engine.runner import Passes, expanded
 from fusionscope.probe.engine.scoring import Rows
 

@@ -15,10 +15,7 @@ from torch import Tensor
 
 from fusionscope.errors import InputError
 from fusionscope.lens import Lens, option_logits
-from fusionscope.lvlm import IMAGE, LVLM, Batch, Features
-from fusionscope.lvlm.batch import PaddingSide, stack
-from fusionscope.lvlm.model import repeat_cache
-from fusionscope.lvlm.prompt import common_prefix
+from fusionscope.lvlm import IMAGE, LVLM, Batch, Features, PaddingSide, common_prefix, repeat_cache, stack
 from fusionscope.probe.engine.execution import Progress
 from fusionscope.probe.engine.memory import HEAD_ELEMENTS, out_of_memory
 from fusionscope.probe.engine.scoring import Rows

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from fusionscope.errors import InputError
-from fusionscope.lvlm import LVLM, Features, undisturbed
-from fusionscope.lvlm.batch import stack
+from fusionscope.lvlm import LVLM, Features, stack, undisturbed
 from fusionscope.probe.designs.noise import seed_of
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.runner import expanded

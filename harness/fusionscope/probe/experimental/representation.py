@@ -16,8 +16,7 @@ from torch import Tensor
 
 from fusionscope.errors import InputError
 from fusionscope.lens import LogitLens
-from fusionscope.lvlm import IMAGE, LVLM, undisturbed
-from fusionscope.lvlm.batch import stack
+from fusionscope.lvlm import IMAGE, LVLM, stack, undisturbed
 from fusionscope.pid import GaussianPID, PIDResult
 from fusionscope.probe.designs.base import chosen_pairs
 from fusionscope.probe.engine.execution import Execution
