@@ -58,5 +58,5 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_no_graph_of_the_tower_is_kept():
-    """It would be there for every picture until the last one is let go."""
+    """It would be there for every image until the last one is let go."""
     assert not LVLM.wrap(*miniature("llava")).encode_images(PICTURES)[0]["embeddings"].requires_grad
