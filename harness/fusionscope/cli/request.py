@@ -57,7 +57,12 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--law", metavar="NAMES", help="laws of questions: all, or names with commas: uniform,natural")
     parser.add_argument("--layers", metavar="LAYERS", help="all, last, or numbers with commas")
-    parser.add_argument("--estimator", metavar="NAME", help="default: the run's, or exact")
+    parser.add_argument(
+        "--estimator",
+        metavar="NAME",
+        help="exact, faithful, batch or another one, with options such as exact:tolerance=1e-6; default: the run's, or "
+        "exact",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -104,8 +109,8 @@ def request_of(options: argparse.Namespace, of_run: Mapping[str, Any]) -> Reques
     settings |= settings_of(options.set, "--set")
     settings |= {"laws": "all" if options.law == "all" else names_of(options.law)} if options.law else {}
     settings |= {"layers": layers_of(options.layers)} if options.layers else {}
-    settings |= {"estimator": options.estimator, "estimator_options": {}} if options.estimator else {}
-    designs: list[dict[str, Any]] = [_design_of(text) for text in options.design or ()]
+    settings |= _named("estimator", options.estimator) if options.estimator else {}
+    designs = [_named("design", text) for text in options.design or ()]
     specs = [called("the probe's specification", ProbeSpec, settings | design) for design in designs or [{}]]
     return Request(tasks=tasks, specs=specs)
 
@@ -145,12 +150,12 @@ def layers_of(text: str) -> str | tuple[int, ...]:
         raise ConfigError(f"--layers {text}", "it is all, last or numbers", "such as --layers 0,16,-1") from error
 
 
-def _design_of(text: str) -> dict[str, Any]:
-    """A design with its options as the command line writes them: ``masked:mask=mean,draws=6``."""
+def _named(what: str, text: str) -> dict[str, Any]:
+    """A design or an estimator with its options as the command line writes them: ``masked:mask=mean,draws=6``."""
     from fusionscope.tasks import settings_of
 
     name, _, rest = text.partition(":")
-    return {"design": name, "design_options": settings_of(names_of(rest), f"--design {text}")}
+    return {what: name, f"{what}_options": settings_of(names_of(rest), f"--{what} {text}")}
 
 
 def _flag(name: str) -> str:

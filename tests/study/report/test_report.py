@@ -193,6 +193,19 @@ def test_methods_say_what_the_law_means(law: str, said: str, make_record: Callab
     assert "logit lens" not in text
 
 
+def test_a_design_whose_package_is_not_here_is_named(make_record: Callable[..., Record]) -> None:
+    text = " ".join(sentences([make_record(design="exchanged", estimator="minimum", law="rare")]))
+    assert "design 'exchanged', whose package is not installed here" in text
+    assert "estimator is 'minimum', whose package is not installed here" in text
+    assert "Under the law 'rare' pairs have the weights that the task gives them" in text
+
+
+def test_settings_that_are_not_default_are_said(make_record: Callable[..., Record]) -> None:
+    spec = {"fallback": 0.3, "max_pairs": 40, "layers": "last", "design": "crossed"}
+    text = " ".join(sentences([make_record(spec=spec)]))
+    assert "Settings other than the defaults: fallback 0.3, max pairs 40." in text
+
+
 def test_no_records_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="holds no records"):
         report(tmp_path)
