@@ -83,7 +83,7 @@ def test_a_directory_without_records(command: str, tmp_path: Path, capsys: pytes
             "images=[1 is no YAML",
         ),
         (["probe", "m", "--task", "sandbox/synergy", "--task-set", "imges=1"], "it takes images, seed"),
-        (["probe", "m", "--task", "pope"], "missing a required argument: 'path'"),
+        (["probe", "m", "--task", "custom"], "missing a required argument: 'path'"),
         (["probe", "m", "--task", "sandbox/synergy", "--device", "cudaa"], "device 'cudaa'"),
         (["probe", "m", "--task", "sandbox/synergy", "--device", "cuda:99"], "GPUs here"),
         (["probe", "m", "--task", "sandbox/synergy", "--dtype", "float17"], "dtype 'float17'"),

@@ -67,8 +67,8 @@ def test_several_stages_are_not_copied_into_one_file(tmp_path, capsys):
 
 
 def test_a_run_that_had_not_begun_takes_other_settings(tmp_path, capsys, monkeypatch):
-    refused = SimpleNamespace(run=lambda command: SimpleNamespace(returncode=2))
-    monkeypatch.setattr("fusionscope.cli.run.subprocess", refused)
+    refused = SimpleNamespace(wait=lambda: 2)
+    monkeypatch.setattr("fusionscope.cli.stages.Child", lambda *arguments, **settings: refused)
     run = ["run", "sandbox", "--run-dir", str(tmp_path)]
     assert main([*run, "--set", "trainer.maxsteps=2"]) == 2
     assert "It had not begun" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from fusionscope.cli.messages import shortened
 from fusionscope.cli.signals import STOPPED, StopRequest, requeue
-from fusionscope.records import Run, digests
+from fusionscope.records import Run, RunDirectory, digests
 from fusionscope.records.checkpoints import checkpoint_folder
 from fusionscope.records.directory import LAST, PREVIOUS
 from fusionscope.records.lock import RunLock
@@ -25,13 +25,13 @@ class _SaveConfig(SaveConfigCallback):
     """Saves the configuration into the stage's folder of a run; where there is none, as Lightning does."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        journey = Run.find(trainer.default_root_dir)
-        if journey is None or journey.current is None:
+        run = Run.find(trainer.default_root_dir)
+        if run is None or run.current is None:
             super().setup(trainer, pl_module, stage)
         elif trainer.is_global_zero:
-            folder = journey.stage_directory(journey.current.name)
-            folder.mkdir(parents=True, exist_ok=True)
-            self.parser.save(self.config, str(folder / "config.yaml"), skip_none=False, overwrite=True)
+            folder = RunDirectory(run.directory).stage(run.current.name)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, str(folder.config), skip_none=False, overwrite=True)
 
 
 class FusionscopeCLI(LightningCLI):
@@ -71,13 +71,13 @@ class FusionscopeCLI(LightningCLI):
             settings.ckpt_path = next((str(p) for p in (folder / LAST, folder / PREVIOUS) if p.exists()), None)
 
     def after_fit(self) -> None:
-        journey = Run.find(self.trainer.default_root_dir)
-        if journey is None or journey.current is None or not self.trainer.state.finished:
+        run = Run.find(self.trainer.default_root_dir)
+        if run is None or run.current is None or not self.trainer.state.finished:
             return
-        stage = journey.current.name
-        self.model.export(journey.stage_directory(stage) / "model")
+        stage = run.current.name
+        self.model.export(RunDirectory(run.directory).stage(stage).model)
         if self.trainer.is_global_zero:
-            journey.finish(stage, self.trainer.global_step).save()
+            run.finish(stage, self.trainer.global_step).save()
 
 
 def lightning_cli(arguments: Sequence[str], request: StopRequest) -> int:
