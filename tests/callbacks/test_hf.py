@@ -5,6 +5,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, Tr
 from fusionscope.callbacks import Schedule
 from fusionscope.callbacks.hf import PIDTrainerCallback
 from fusionscope.errors import ConfigError
+from fusionscope.probe import ProbeSpec
 from fusionscope.records import RecordFile
 
 
@@ -41,11 +42,10 @@ def losses(trainer) -> list[float]:
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
-def test_training_is_bit_identical_and_probed_on_schedule(train, task, tmp_path, caplog, steps):
+def test_training_is_bit_identical_and_probed_on_schedule(train, task, tmp_path, capsys, steps):
     bare = train()
-    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
-        probed = train([PIDTrainerCallback([task], schedule=Schedule(every_n_steps=3), progress=False)])
-    assert "PIDTrainerCallback: 4 probes took" in caplog.text
+    probed = train([PIDTrainerCallback([task], schedule=Schedule(every_n_steps=3), progress=False)])
+    assert "PIDTrainerCallback: 4 probes took" in capsys.readouterr().out
     assert losses(probed) == losses(bare)
     assert len(losses(bare)) == 8
     for (name, ours), theirs in zip(probed.model.state_dict().items(), bare.model.state_dict().values(), strict=True):
@@ -100,3 +100,62 @@ def test_best_weights_never_stand_as_those_of_the_step_that_stopped_early(train,
 def test_a_trainer_without_a_processor_is_told_what_to_do(train, task):
     with pytest.raises(ConfigError, match=r"Trainer\(processing_class=processor\)"):
         train([PIDTrainerCallback([task])], processing_class=None)
+
+
+ONLY_LAST = ProbeSpec(layers="last")
+
+
+def attempts(folder) -> list[tuple[int, int]]:
+    return [(record.attempt, record.step) for record in RecordFile(folder / "records.jsonl").read()]
+
+
+def every_2(task) -> PIDTrainerCallback:
+    return PIDTrainerCallback([task], schedule=Schedule(every_n_steps=2, at_end=False), spec=ONLY_LAST, progress=False)
+
+
+SAVING = {"save_strategy": "steps", "save_steps": 3}
+
+
+def test_a_second_training_in_one_output_directory_is_a_new_attempt(train, task, tmp_path):
+    train([every_2(task)], max_steps=4)
+    trainer = train([every_2(task)], max_steps=2)
+    assert attempts(tmp_path / "out") == [(2, 0), (2, 2)]
+    trainer.train()
+    assert attempts(tmp_path / "out") == [(3, 0), (3, 2)]
+    assert len(RecordFile(tmp_path / "out" / "records.jsonl").read(every=True)) == 7
+
+
+def test_a_training_resumed_from_an_earlier_checkpoint_branches_off(train, task, tmp_path):
+    train([every_2(task)], max_steps=5, **SAVING)
+    train([every_2(task)], max_steps=6, resume=str(tmp_path / "out" / "checkpoint-3"), **SAVING)
+    assert attempts(tmp_path / "out") == [(1, 0), (1, 2), (2, 4), (2, 6)]
+    train([every_2(task)], max_steps=8, resume=str(tmp_path / "out" / "checkpoint-6"), **SAVING)
+    assert attempts(tmp_path / "out") == [(1, 0), (1, 2), (2, 4), (2, 6), (2, 8)]
+
+
+def test_an_output_directory_renamed_before_the_resume_changes_nothing(train, task, tmp_path):
+    train([every_2(task)], max_steps=3, **SAVING)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    renamed = {"resume": str(tmp_path / "moved" / "checkpoint-3"), "max_steps": 4}
+    train([every_2(task)], output_dir=str(tmp_path / "moved"), **renamed)
+    assert attempts(tmp_path / "moved") == [(1, 0), (1, 2), (1, 4)]
+
+
+def test_callbacks_of_one_trainer_record_one_attempt(train, task, tmp_path):
+    other = PIDTrainerCallback(
+        [task], schedule=Schedule(every_n_steps=2), spec=ProbeSpec(layers="last", design="learned"), progress=False
+    )
+    train([every_2(task), other], max_steps=2)
+    assert attempts(tmp_path / "out") == [(1, 0), (1, 0), (1, 2), (1, 2)]
+
+
+def test_a_callback_that_is_new_to_a_resumed_training_begins_a_run(train, task, tmp_path):
+    train(max_steps=3, **SAVING)
+    train([every_2(task)], max_steps=4, resume=str(tmp_path / "out" / "checkpoint-3"), **SAVING)
+    assert attempts(tmp_path / "out") == [(1, 4)]
+
+
+def test_the_model_may_be_part_of_what_is_trained(task, tmp_path):
+    callback = PIDTrainerCallback([task], model="inner.vlm")
+    with pytest.raises(ConfigError, match=r"(?s)Linear has no attribute 'inner.vlm'.*PIDTrainerCallback"):
+        callback.resolve(torch.nn.Linear(1, 1), callback.model)

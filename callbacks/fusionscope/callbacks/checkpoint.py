@@ -58,6 +58,8 @@ class ScheduledCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         self._saved_at = trainer.global_step
+        if trainer.fast_dev_run:  # which leaves nothing, as Lightning's own checkpoints
+            return
         folder = self.folder(trainer)
         weights = folder / f"step={trainer.global_step:08d}.ckpt"
         trainer.save_checkpoint(weights, weights_only=True)

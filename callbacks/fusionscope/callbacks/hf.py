@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
+from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from fusionscope.callbacks.base import ProbingCallback
@@ -42,8 +42,8 @@ class PIDTrainerCallback(ProbingCallback, TrainerCallback):
         self.monitor.take(self._find_lvlm(given["model"], given.get("processing_class")))
         start = self._start(args, state)
         place = join(Path(self.directory or str(args.output_dir)), start)
-        self.monitor.begin(start, place, Writers(place) if state.is_world_process_zero else None)
-        state.stateful_callbacks[self._key] = self.monitor.origin.to_json()
+        self.monitor.begin(start, place, Writers(place, say=tqdm.write) if state.is_world_process_zero else None)
+        state.stateful_callbacks[self._key] = {"origin": self.monitor.origin.to_json(), "since": state.global_step}
         if self.schedule.at_start and state.global_step == 0:
             self._probe(args, state)
 
@@ -67,20 +67,27 @@ class PIDTrainerCallback(ProbingCallback, TrainerCallback):
                 )
             else:
                 self._probe(args, state)
-        rank_zero_info(f"PIDTrainerCallback: {self.monitor.finish()}")
+        cost = self.monitor.finish()
+        if state.is_world_process_zero:
+            tqdm.write(f"PIDTrainerCallback: {cost}")
         self.monitor.close()
 
     def _probe(self, args: TrainingArguments, state: TrainerState) -> None:
         self.monitor.probe(state.global_step, _precision(args))
 
     def _start(self, args: TrainingArguments, state: TrainerState) -> Start:
-        """The training that starts; a callback before this one in the trainer counts as what it goes on from."""
-        row = state.stateful_callbacks.get(self._key)
-        fresh = row is None and state.global_step == 0
+        """The training that starts.
+
+        What the state holds is a checkpoint's, saved after the training that made it began, or that of a callback
+        before this one in the trainer, which has begun at this very step.
+        """
+        earlier = state.stateful_callbacks.get(self._key)
+        fresh = earlier is None and state.global_step == 0
         return Start(
             stage=self.stage or "train",
             step=None if fresh else state.global_step,
-            origin=Origin.from_json(row),
+            origin=Origin.from_json(earlier and earlier["origin"]),
+            alongside=earlier is not None and earlier["since"] == state.global_step,
             checkpoint=Path(str(args.output_dir)) / f"checkpoint-{state.global_step}",
             moves=False,
         )

@@ -5,11 +5,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from lightning.pytorch.utilities.seed import isolate_rng
 from tqdm.auto import tqdm
 
 from fusionscope.callbacks.cost import Cost
+from fusionscope.callbacks.random_state import random_state_kept
 from fusionscope.callbacks.writers import Writers, metrics
 from fusionscope.errors import ConfigError
 from fusionscope.lvlm import LVLM, FeatureCache, weights_fingerprint
@@ -97,8 +96,6 @@ class Monitor:
         self.place = place
         self._start = start
         self._writers = writers
-        if place is not None and place.note:
-            rank_zero_info(f"PID: {place.note}")
         if writers is not None:
             writers.begin(start.origin)
         self.cost.begin()
@@ -137,7 +134,7 @@ class Monitor:
         self.place = None
 
     def _probe(self, step: int, context: AbstractContextManager[Any]) -> dict[str, float]:
-        with isolate_rng(), context:
+        with random_state_kept(), context:
             results = self._run(step)
         self.cost.add(results)
         records = [self._record(result, step) for result in results]

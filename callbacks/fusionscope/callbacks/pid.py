@@ -130,6 +130,7 @@ class PIDCallback(ProbingCallback, Callback):
             step=trainer.global_step if self._resumed or earlier else None,
             origin=earlier or (self._origin if self._resumed else None),
             checkpoint=trainer.ckpt_path,
+            alongside=earlier is not None,
             moves=self.directory is None and running is None,
         )
         return start, Path(self.directory or (trainer.default_root_dir if running else log_dir))
@@ -174,6 +175,7 @@ def _writers(trainer: Trainer, place: Place) -> Writers:
     others = [logger for logger in trainer.loggers if not isinstance(logger, TensorBoardLogger)]
     return Writers(
         place,
+        say=rank_zero_info,
         writer=boards[0].experiment if boards else None,
         logs=[logger.log_metrics for logger in others],
     )

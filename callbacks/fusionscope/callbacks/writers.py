@@ -4,9 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch.utils.tensorboard import SummaryWriter
-
 from fusionscope.records import Origin, Place, Record, RecordFile, Run
 from fusionscope.records.event_files import draw_summary
 from fusionscope.records.live import OnsetWatch
@@ -29,16 +26,20 @@ class Writers:
 
     Args:
         place: Where the records belong.
+        say: Shows a line to who is watching.
         writer: A TensorBoard writer that is open already; by default one of its own in the run directory.
         logs: Other loggers.
     """
 
-    def __init__(self, place: Place, writer: Any = None, logs: Sequence[Log] = ()) -> None:
+    def __init__(
+        self, place: Place, *, say: Callable[[str], None], writer: Any = None, logs: Sequence[Log] = ()
+    ) -> None:
         self.place = place
         self.file = RecordFile(place.directory.records)
         self.watch = OnsetWatch()
         self._logs = logs
-        self._own_writer = SummaryWriter(str(place.directory.tensorboard)) if writer is None else None
+        self._say = say
+        self._own_writer = _open_board(place) if writer is None else None
         self.writer: Any = writer if writer is not None else self._own_writer
 
     @property
@@ -56,6 +57,8 @@ class Writers:
         Args:
             before: What the checkpoint that training goes on from says of its records; None where it begins anew.
         """
+        if self.place.note:
+            self._say(f"PID: {self.place.note}")
         if self.place.outdated_after is not None:
             purge_after(self.writer, self.place.outdated_after)
         if before is not None and before.board != self.board:
@@ -69,7 +72,7 @@ class Writers:
         draw_scalars(self.writer, records)
         for series, text in self.watch.update(records).items():
             self.writer.add_text(f"pid_onset/{series_name(series)}", text, records[0].step)
-            rank_zero_info(text)
+            self._say(text)
         for log in self._logs:
             log(metrics(records) | costs(records), stage_step)
 
@@ -93,6 +96,12 @@ class Writers:
         """Close what was opened here; the trainer's loggers stay open."""
         if self._own_writer is not None:
             self._own_writer.close()
+
+
+def _open_board(place: Place) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(place.directory.tensorboard))
 
 
 def metrics(records: Sequence[Record]) -> dict[str, float]:

@@ -11,7 +11,8 @@ from fusionscope.records.attempts import KIND, Attempt, AttemptHistory, Attempts
 from fusionscope.records.directory import RunDirectory
 from fusionscope.records.schema import Record
 
-_TAIL = 256
+_TAIL = 4096
+"""Bytes by which a file is known again; a record takes half as many."""
 
 
 class RecordFile:
@@ -94,6 +95,7 @@ class RecordFile:
         self._position = 0
         self._number = 0
         self._tail = b""
+        self._inode = 0
 
     def _read_on(self) -> None:
         """Take in the whole lines that were added since the last time."""
@@ -101,7 +103,8 @@ class RecordFile:
             self._forget()
             return
         with self.path.open("rb") as file:
-            if not self._goes_on(file):
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode or not self._goes_on(file):
                 self._forget()
                 file.seek(0)
             added = file.read()
@@ -111,6 +114,7 @@ class RecordFile:
             self._take(line)
         self._position += len(whole)
         self._tail = (self._tail + whole)[-_TAIL:]
+        self._inode = inode
 
     def _goes_on(self, file: BinaryIO) -> bool:
         """Whether a file still holds what was read of it; leaves it at the place where that ends."""

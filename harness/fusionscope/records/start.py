@@ -54,6 +54,7 @@ class Start:
             from nothing.
         origin: What that checkpoint says of its records; None where it says nothing.
         checkpoint: Where the checkpoint is, or None where that is not known.
+        alongside: Whether another recorder of the same training has begun already, which the origin is of.
         moves: Whether the directory is a default, which the run's own one takes the place of wherever that is now.
     """
 
@@ -62,6 +63,7 @@ class Start:
     step: int | None = None
     origin: Origin | None = None
     checkpoint: str | os.PathLike[str] | None = None
+    alongside: bool = False
     moves: bool = True
 
 
@@ -118,7 +120,7 @@ def _join(given: RunDirectory, start: Start) -> Place:
         file.open_attempt(attempt)
         outdated = attempt.from_step if attempt.parent is not None else (-1 if attempts else None)
     else:
-        outdated = None if start.step is None else start.offset + start.step
+        outdated = None if start.step is None or start.alongside else start.offset + start.step
     return Place(directory=directory, run=run.id, attempt=attempt, outdated_after=outdated, note=note)
 
 
