@@ -39,15 +39,22 @@ from fusionscope.errors import FusionscopeError
 from fusionscope.tasks import HeldOutTask, TaskSpec, custom, mmbench, pmc_vqa, pope, reefknot, vqa_rad
 from fusionscope.tasks.sources import image_folder
 
-_ODD: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2.5, 10**30, float("nan"), "", " ", "nan", "A", "B", "yes", "no", "<image>", "\ud800",
-    "../a.png", "/etc/hostname", "http://a/b.png", "a.png", '"', "x" * 300, "\0", [], ["yes", "no"], {},
-    {"path": "a.png"}, {"bytes": "x"}, [["a"]], "random,popular", "\ufeffQ", "system", "<video>",
-)  # fmt: skip
+_ODD_TEXTS = '| |nan|A|B|yes|no|<image>|\ud800|../a.png|/etc/hostname|http://a/b.png|a.png|"|\0|\ufeffQ|system|<video>'
+_ODD_VALUES = (
+    '[null, true, false, 0, 1, -1, 2.5, NaN, [], ["yes", "no"], {}, {"path": "a.png"}, {"bytes": "x"}, [["a"]]]'
+)
+_ODD: tuple[Any, ...] = (*_ODD_TEXTS.split("|"), "random,popular", "x" * 300, 10**30, *json.loads(_ODD_VALUES))
 _BYTES = (
-    b'"', b"'", b"\n", b"\r\n", b"\t", b",", b"{", b"}", b"[", b"]", b"\\", b"\0", b"\xff", b"\xef\xbb\xbf", b"\\ud800",
-    b"<image>", b"..", b"/", b":", b"\xe2\x80\xa8",
-)  # fmt: skip
+    *(bytes([byte]) for byte in b"\"'\n\t,{}[]\\\0\xff/:"),
+    b"\r\n",
+    b"\xef\xbb\xbf",
+    b"\\ud800",
+    b"<image>",
+    b"..",
+)
+
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +168,7 @@ def _glue(content: bytes, rng: Random) -> bytes:
 _MUTATIONS = (_flip, _insert, _insert, _delete, _double, _cut, _glue)
 
 
-def odd_rows(rows: list[dict[str, Any]], rng: Random) -> list[dict[str, Any]]:
+def odd_rows(rows: Rows, rng: Random) -> Rows:
     """The rows with up to two values or keys replaced."""
     rows = json.loads(json.dumps(rows))
     for _ in range(rng.choice((0, 1, 1, 2))):
@@ -181,17 +188,17 @@ def odd_rows(rows: list[dict[str, Any]], rng: Random) -> list[dict[str, Any]]:
     return rows
 
 
-def as_json(rows: list[dict[str, Any]]) -> bytes:
+def as_json(rows: Rows) -> bytes:
     """A JSON list."""
     return json.dumps(rows).encode()
 
 
-def as_lines(rows: list[dict[str, Any]]) -> bytes:
+def as_lines(rows: Rows) -> bytes:
     """JSON lines."""
     return "\n".join(map(json.dumps, rows)).encode()
 
 
-def as_table(rows: list[dict[str, Any]], delimiter: str) -> bytes:
+def as_table(rows: Rows, delimiter: str) -> bytes:
     """CSV or TSV."""
     buffer = io.StringIO()
     names = list(dict.fromkeys(key for row in rows for key in row))
@@ -201,7 +208,7 @@ def as_table(rows: list[dict[str, Any]], delimiter: str) -> bytes:
     return buffer.getvalue().encode("utf-8", "surrogatepass")
 
 
-def as_parquet(rows: list[dict[str, Any]]) -> bytes:
+def as_parquet(rows: Rows) -> bytes:
     """Parquet; every column is text, but for images."""
     rows = [
         {key: value if key == "image" else str(value).encode(errors="replace").decode() for key, value in row.items()}
@@ -253,11 +260,8 @@ PMC = [
     | {f"Choice {letter}": f" {letter}:{text} " for letter, text in zip("ABCD", "uvwx", strict=True)}
     for i in range(3)
 ]
-RAD = [
-    {"image_name": "a.png", "question": f"{i}?", "answer": "Yes", "answer_type": "CLOSED ", "phrase_type": "test_a",
-     "image_organ": "HEAD"}
-    for i in range(3)
-]  # fmt: skip
+ABOUT = {"answer_type": "CLOSED ", "phrase_type": "test_a", "image_organ": "HEAD"}
+RAD = [{"image_name": "a.png", "question": f"{i}?", "answer": "Yes", **ABOUT} for i in range(3)]
 CELL = base64.b64encode(image_bytes("PNG", 3)).decode()
 MMBENCH = [
     {
@@ -324,20 +328,21 @@ def read_spec(path: Path) -> TaskSpec:
 def all_formats() -> list[Format]:
     """Everything that is read from outside."""
 
-    def rows(name: str, file: str, good: list[dict[str, Any]], write: Callable[[list[dict[str, Any]]], bytes],
-             read: Callable[[Path], object]) -> Format:  # fmt: skip
+    def rows(
+        name: str, file: str, good: Rows, write: Callable[[Rows], bytes], read: Callable[[Path], object]
+    ) -> Format:
         return Format(name=name, file=file, write=lambda rng: write(odd_rows(good, rng)), read=read)
 
-    def tsv(some: list[dict[str, Any]]) -> bytes:
+    def tsv(some: Rows) -> bytes:
         return as_table(some, "\t")
 
-    def comma(some: list[dict[str, Any]]) -> bytes:
+    def comma(some: Rows) -> bytes:
         return as_table([{**row, "options": json.dumps(row.get("options"))} for row in some], ",")
 
     def own(path: Path) -> str:
         return read_task(custom.load(path=str(path)))
 
-    def in_cells(some: list[dict[str, Any]]) -> bytes:
+    def in_cells(some: Rows) -> bytes:
         held = {"bytes": image_bytes("PNG", 4), "path": None}
         return as_parquet([{**row, "options": '["yes", "no"]', "image": held} for row in some])
 

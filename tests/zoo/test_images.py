@@ -98,11 +98,16 @@ class Opened:
 
 def of_ones_own(folder, images):
     return HeldOutTask(
-        name="own", images=Opened(images), image_ids=[image.name for image in images],
-        questions=[Question(text="Q?", candidates=("up", "down"))], answers=("up", "down"),
-        pairs=torch.zeros(1, 2, dtype=torch.int64), pair_answers=torch.zeros(1, dtype=torch.int64), crossable=True,
+        name="own",
+        images=Opened(images),
+        image_ids=[image.name for image in images],
+        questions=[Question(text="Q?", candidates=("up", "down"))],
+        answers=("up", "down"),
+        pairs=torch.zeros(1, 2, dtype=torch.int64),
+        pair_answers=torch.zeros(1, dtype=torch.int64),
+        crossable=True,
         pair_weights={"uniform": uniform_weights(len(images), 1)},
-    ).images  # fmt: skip
+    ).images
 
 
 class Trained:
@@ -146,8 +151,16 @@ def trained_on_hub(folder, images):
 
 
 PATHS = (
-    in_folder, in_zip, in_tar, at_an_address, of_ones_own, trained_on, trained_on_zip, streamed, trained_on_hub,
-)  # fmt: skip
+    in_folder,
+    in_zip,
+    in_tar,
+    at_an_address,
+    of_ones_own,
+    trained_on,
+    trained_on_zip,
+    streamed,
+    trained_on_hub,
+)
 IN_CELLS = (in_cells_of_a_table, in_parquet)
 
 

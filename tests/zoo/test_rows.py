@@ -16,10 +16,11 @@ LOADERS = {
     "reefknot": (reefknot.load, "image_id", {"query_prompt": "Q?", "label": "yes"}),
     "pmc_vqa": (pmc_vqa.load, "Figure_path", {"Question": "Q?", "Answer": "a", **_PMC}),
     "vqa_rad": (
-        vqa_rad.load, "image_name",
+        vqa_rad.load,
+        "image_name",
         {"question": "Q?", "answer": "Yes", "answer_type": "CLOSED", "phrase_type": "test", "image_organ": "HEAD"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOADERS)
