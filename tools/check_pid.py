@@ -98,7 +98,7 @@ def worlds() -> dict[str, Tensor]:
 
 def random_joints(independent: bool) -> dict[str, Tensor]:
     """Random joints, the first of each size whose four atoms are all over .03 bits; of uniform types if independent."""
-    found = {}
+    joints = {}
     for k, types in ((2, 5), (3, 3), (3, 5), (4, 3), (4, 4), (4, 5)):
         seed, least = 0, 0.0
         while least < 0.03:
@@ -107,8 +107,8 @@ def random_joints(independent: bool) -> dict[str, Tensor]:
             p = torch.randn(types, types, k, generator=g, dtype=torch.float64) ** 2
             p = conditional(p) / types**2 if independent else p / p.sum()
             least = min(true_atoms(p).values())
-        found[f"random, {types} x {types}, K={k}" + ", independent" * independent] = p
-    return found
+        joints[f"random, {types} x {types}, K={k}" + ", independent" * independent] = p
+    return joints
 
 
 def kink_of(joint: Tensor) -> float:

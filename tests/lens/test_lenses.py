@@ -57,21 +57,21 @@ def test_gradients_are_those_of_the_loss(lens):
     tuned = TunedLens(lens, 3, 6)
     hidden = {layer: torch.randn(7, 6, generator=torch.Generator().manual_seed(layer)) for layer in range(4)}
     wanted = torch.autograd.grad(tuned.loss(hidden), [tuned.scale, tuned.shift])
-    found = [torch.empty_like(value) for value in wanted]
+    gradients = [torch.empty_like(value) for value in wanted]
     with torch.no_grad():
-        loss = tuned._descend(hidden, *found)
-    torch.testing.assert_close(found, list(wanted))
+        loss = tuned._descend(hidden, *gradients)
+    torch.testing.assert_close(gradients, list(wanted))
     torch.testing.assert_close(loss, tuned.loss(hidden).detach())
     assert tuned.fit([]) == []
 
 
 def test_translators_are_float32_whatever_the_trainer_builds_in(lens):
-    own = torch.get_default_dtype()
+    default = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         assert TunedLens(lens, 1, 6).scale.dtype == torch.float32
     finally:
-        torch.set_default_dtype(own)
+        torch.set_default_dtype(default)
 
 
 def test_a_damaged_file_is_told(lens, tmp_path):

@@ -154,18 +154,18 @@ def _watched(device, counts):
     def counting(step):
         def counted(*args):
             before = device.waits.total()
-            found = step(*args)
+            result = step(*args)
             counts.append(device.waits.total() - before)
-            return found
+            return result
 
         return counted
 
     steps = [(interior_point, "_newton_step"), (points_path._Path, "step")]
-    own = [getattr(where, name) for where, name in steps]
-    for (where, name), step in zip(steps, own, strict=True):
+    originals = [getattr(where, name) for where, name in steps]
+    for (where, name), step in zip(steps, originals, strict=True):
         setattr(where, name, counting(step))
     yield
-    for (where, name), step in zip(steps, own, strict=True):
+    for (where, name), step in zip(steps, originals, strict=True):
         setattr(where, name, step)
 
 
@@ -174,9 +174,9 @@ def compare(function, args, name):
     pretended = FarDevice()
     inside = []
     with pretended if name == "far" else contextlib.nullcontext(), _watched(pretended, inside):
-        found = function(*(x.to(name) for x in args))
-        off = [largest(one, other) for one, other in zip(numbers(expected), numbers(found), strict=True)]
-        open_ = 0 if isinstance(found, dict) else int((~found.converged).sum())
+        result = function(*(x.to(name) for x in args))
+        off = [largest(ours, theirs) for ours, theirs in zip(numbers(expected), numbers(result), strict=True)]
+        open_ = 0 if isinstance(result, dict) else int((~result.converged).sum())
     steps = {"steps": len(inside), "waits_in_steps": sum(inside)}
     return {"off": off[0], "error_off": off[1], "open": open_, "waits": pretended.waits.total(), **steps}
 

@@ -168,10 +168,10 @@ def test_local_contributions_average_to_the_atoms(k):
 
 
 def test_permutation_null_finds_vision_where_it_is_and_not_where_it_is_not():
-    seen = permutation_null(conditionals(20, 16, 2, scale=(2.0, 1.0, 0.5)), n_replicates=60)
-    unseen = permutation_null(conditionals(20, 16, 2, scale=(0.0, 1.0, 1.5), seed=3), n_replicates=60)
-    assert seen["information_vision"] < 0.05
-    assert unseen["information_vision"] > 0.05
+    informative = permutation_null(conditionals(20, 16, 2, scale=(2.0, 1.0, 0.5)), n_replicates=60)
+    uninformative = permutation_null(conditionals(20, 16, 2, scale=(0.0, 1.0, 1.5), seed=3), n_replicates=60)
+    assert informative["information_vision"] < 0.05
+    assert uninformative["information_vision"] > 0.05
 
 
 def test_subsampling_interval_holds_the_plug_in_and_refuses_an_enumerated_design():

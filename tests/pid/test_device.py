@@ -107,13 +107,13 @@ def test_a_default_dtype_changes_nothing(dtype):
         yield pid_from_posteriors(*torch.softmax(5 * grid.flatten(1, 2), -1)[None].expand(3, -1, -1, -1))
 
     expected = list(results())
-    own = torch.get_default_dtype()
+    default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        found = list(results())
+        again = list(results())
     finally:
-        torch.set_default_dtype(own)
-    for one, other in zip(expected, found, strict=True):
-        for name, bits in {**one.atoms(), **one.standard_errors, **one.diagnostics}.items():
-            now = {**other.atoms(), **other.standard_errors, **other.diagnostics}[name]
+        torch.set_default_dtype(default)
+    for before, after in zip(expected, again, strict=True):
+        for name, bits in {**before.atoms(), **before.standard_errors, **before.diagnostics}.items():
+            now = {**after.atoms(), **after.standard_errors, **after.diagnostics}[name]
             assert torch.equal(bits, now), name

@@ -60,8 +60,8 @@ def test_swapping_the_sources_swaps_the_result_to_the_last_bit(n, k):
 def test_tilt_reaches_the_marginal_and_says_what_it_changed():
     p, w = rows(30, 4, 0)[None], torch.full((1, 30), 1 / 30, dtype=torch.float64)
     target = torch.tensor([[0.4, 0.3, 0.2, 0.1]], dtype=torch.float64)
-    tilted, change, found = tilt(p, w, target)
-    assert bool(found)
+    tilted, change, solved = tilt(p, w, target)
+    assert bool(solved)
     assert ((tilted * w[..., None]).sum(1) - target).abs().max() < 1e-9
     ratio = (tilted / p).log()
     assert (ratio - ratio.mean(-1, keepdim=True)).std(1).max() < 1e-9  # one tilt for all samples

@@ -128,7 +128,7 @@ def _weighted(**weights: float) -> tuple[Outcome, ...]:
 
 
 def _channels(first: list[list[float]], second: list[list[float]]) -> tuple[Outcome, ...]:
-    """A fair bit Y seen through two conditionally independent channels p(x | y), rows indexed by y."""
+    """A fair bit Y observed through two conditionally independent channels p(x | y), rows indexed by y."""
     return tuple(
         (a, b, y, 0.5 * p1 * p2)
         for y in (0, 1)

@@ -106,7 +106,7 @@ def load_lens(path: str | Path, lvlm: LVLM) -> TunedLens:
 
 
 def _beside(lvlm: LVLM, lens: TunedLens, copies: int) -> TunedLens:
-    """The lens on the model's GPU where so many copies fit well: else every pass would copy D x D numbers per layer."""
+    """The lens on the model's GPU where its copies fit well: else every pass would copy D x D numbers per layer."""
     device = lvlm.adapter.device
     if device.type != "cuda":
         return lens

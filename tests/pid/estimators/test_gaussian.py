@@ -164,9 +164,9 @@ def test_atoms_are_corrected_off_the_null_and_their_errors_are_their_spread() ->
 
 def test_a_permutation_null_finds_what_informs_and_not_what_does_not() -> None:
     vision, language, target = informative(80, 1, d=4)
-    found = GaussianPID(tolerance=1e-2).permutation_null(vision, language, target, n_replicates=30)
+    informed = GaussianPID(tolerance=1e-2).permutation_null(vision, language, target, n_replicates=30)
     nothing = GaussianPID(tolerance=1e-2).permutation_null(vision, language, informative(80, 2)[2], n_replicates=30)
-    assert found["total"] < 0.05
+    assert informed["total"] < 0.05
     assert nothing["total"] > 0.05
 
 
