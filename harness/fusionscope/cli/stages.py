@@ -57,6 +57,9 @@ def run_stages(
             requeue()
         if status:
             return status
+        if not RunDirectory(directory).records.exists():
+            print(f"{directory} is done; no PIDCallback has probed it, so there is no report", flush=True)
+            return 0
         from fusionscope.study.report import report
 
         print(report(directory))
