@@ -10,7 +10,7 @@ class FusionscopeError(Exception):
     Args:
         what: What was given, the value included.
         why: The rule that it breaks.
-        fix: The argument or command that mends it.
+        fix: The argument or command that fixes it.
     """
 
     def __init__(self, what: str, why: str = "", fix: str = "") -> None:

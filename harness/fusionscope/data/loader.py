@@ -30,7 +30,8 @@ class CountingLoader(DataLoader[Any]):
         self._epoch = self._handed_out = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator counts what it hands out
-        self._epoch, self._handed_out = self._batches.epoch, self._batches.start
+        self._epoch = self._batches.epoch
+        self._handed_out = self._batches.start
         for batch in super().__iter__():
             self._handed_out += 1
             yield batch
@@ -45,10 +46,10 @@ class CountingLoader(DataLoader[Any]):
         Raises:
             DataError: The state counts batches of another size, or of other data.
         """
-        told = {name: state.get(name, value) for name, value in self._cut().items()}  # none in older checkpoints
-        if state["batches"] and told != self._cut():
+        before = {name: state.get(name, value) for name, value in self._cut().items()}  # none in older checkpoints
+        if state["batches"] and before != self._cut():
             raise DataError(
-                f"the checkpoint has seen {state['batches']} batches of {told['size']} of {told['samples']} samples, "
+                f"the checkpoint is {state['batches']} batches of {before['size']} of {before['samples']} samples on, "
                 f"this run makes batches of {self._cut()['size']} of {self._cut()['samples']} (over all processes)",
                 "to continue there would leave samples out, or show some twice, without a word",
                 "resume with the data, and with the product of devices and data.batch_size, that it was saved with",

@@ -57,7 +57,9 @@ class ResumableBatchSampler(DistributedSampler[Any]):
             seed=seed,
             drop_last=drop_last,
         )
-        self.n_samples, self.size, self.lengths = n_samples, batch_size * ranks, lengths
+        self.n_samples = n_samples
+        self.size = batch_size * ranks
+        self.lengths = lengths
         self.start = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -135,7 +135,8 @@ class StreamedBatches(IterableDataset[list[Marked]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Begin another epoch, with an order of its own."""
-        self.epoch, self.start = epoch, 0
+        self.epoch = epoch
+        self.start = 0
 
     def __iter__(self) -> Iterator[list[Marked]]:
         worker = get_worker_info()
@@ -150,7 +151,7 @@ class StreamedBatches(IterableDataset[list[Marked]]):
                     "correct n",
                 )
             if number >= self.start and (number - self.start) % workers == mine:
-                yield [self._marked(*one) for one in batch[self.rank :: self.ranks]] or [placeholder()]
+                yield [self._marked(number, row) for number, row in batch[self.rank :: self.ranks]] or [placeholder()]
 
     def _marked(self, number: int, row: Mapping[str, Any]) -> Marked:
         try:

@@ -26,7 +26,7 @@ class Example:
     """One text of the language.
 
     Args:
-        prompt: The user's turn; empty for a plain statement, of which every word is learnt.
+        prompt: The user's turn; empty for a plain statement, of which every word is supervised.
         answer: The assistant's turn, or the statement.
     """
 

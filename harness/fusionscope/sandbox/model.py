@@ -24,14 +24,28 @@ def build_config() -> LlavaConfig:
     """A LLaVA-1.5 in miniature: one patch per cell of the scene, with the class token."""
     tokenizer = build_tokenizer()
     vision = CLIPVisionConfig(
-        hidden_size=VISION_WIDTH, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
-        image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, projection_dim=64,
-    )  # fmt: skip
+        hidden_size=VISION_WIDTH,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+        projection_dim=64,
+    )
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=128, initializer_range=0.06, tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=96,
+        intermediate_size=192,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=128,
+        initializer_range=0.06,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
@@ -48,19 +62,23 @@ def build_processor() -> LlavaProcessor:
     tokenizer = build_tokenizer()
     return LlavaProcessor(
         image_processor=CLIPImageProcessorPil(
-            do_resize=False, do_center_crop=False, size=side, crop_size=side,
-            image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5],
+            do_resize=False,
+            do_center_crop=False,
+            size=side,
+            crop_size=side,
+            image_mean=[0.5, 0.5, 0.5],
+            image_std=[0.5, 0.5, 0.5],
         ),
         tokenizer=tokenizer,
         patch_size=PATCH_SIZE,
         vision_feature_select_strategy="full",
         num_additional_image_tokens=1,
         chat_template=tokenizer.chat_template,
-    )  # fmt: skip
+    )
 
 
 def build_model(seed: int) -> LlavaForConditionalGeneration:
-    """The untrained model; the caller's random state is left as found.
+    """The untrained model; the caller's random state is not changed.
 
     Args:
         seed: Seed of the weights.

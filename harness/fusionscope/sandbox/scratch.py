@@ -67,7 +67,7 @@ class ScratchAlignment(AlignmentPretraining):
 def build(
     vocabulary: Sequence[str], image_size: int, patch_size: int, vision_width: int, language_width: int, *, seed: int
 ) -> LVLM:
-    """The untrained model; the caller's random state is left as found.
+    """The untrained model; the caller's random state is not changed.
 
     Args:
         vocabulary: Words of the tokenizer, besides those of the chat template.
@@ -79,25 +79,44 @@ def build(
     """
     tokenizer = _tokenizer(vocabulary)
     vision = CLIPVisionConfig(
-        hidden_size=vision_width, intermediate_size=2 * vision_width, num_hidden_layers=4, num_attention_heads=4,
-        image_size=image_size, patch_size=patch_size, projection_dim=vision_width,
-    )  # fmt: skip
+        hidden_size=vision_width,
+        intermediate_size=2 * vision_width,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=image_size,
+        patch_size=patch_size,
+        projection_dim=vision_width,
+    )
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=language_width, intermediate_size=2 * language_width,
-        num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256,
-        initializer_range=0.06, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=language_width,
+        intermediate_size=2 * language_width,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        initializer_range=0.06,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
     config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=tokenizer.vocab["<image>"],
-        image_seq_length=(image_size // patch_size) ** 2 + 1, vision_feature_select_strategy="full",
-    )  # fmt: skip
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.vocab["<image>"],
+        image_seq_length=(image_size // patch_size) ** 2 + 1,
+        vision_feature_select_strategy="full",
+    )
     side = {"height": image_size, "width": image_size}
     processor = LlavaProcessor(
         image_processor=CLIPImageProcessorPil(size=side, crop_size=side, do_center_crop=False),
-        tokenizer=tokenizer, patch_size=patch_size, vision_feature_select_strategy="full",
-        num_additional_image_tokens=1, chat_template=CHAT_TEMPLATE,
-    )  # fmt: skip
+        tokenizer=tokenizer,
+        patch_size=patch_size,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return LVLM.wrap(LlavaForConditionalGeneration(config).eval(), processor)

@@ -52,12 +52,12 @@ def balanced(n: int, seed: int = 0) -> tuple[Scene, ...]:
             f"a balanced subset of the {len(rest)} held-out scenes has a multiple of {BLOCK}",
             f"use a multiple of {BLOCK} up to {len(rest)}, or images='all' for every scene of the world",
         )
-    found = {(rank(scene.shapes), rank(scene.colours)): scene for scene in rest}
+    by_orders = {(rank(scene.shapes), rank(scene.colours)): scene for scene in rest}
     rng = Random(seed)
     parities = ((False, False), (True, False), (False, True), (True, True))
     shapes, colours = ({odd: _shuffled_ranks(rng) for odd in (False, True)} for _ in range(2))
     return tuple(
-        found[(shapes[odd_shapes][i], odd_shapes), (colours[odd_colours][(i + shift) % 12], odd_colours)]
+        by_orders[(shapes[odd_shapes][i], odd_shapes), (colours[odd_colours][(i + shift) % 12], odd_colours)]
         for shift in range(n // BLOCK)
         for odd_shapes, odd_colours in parities
         for i in range(12)

@@ -48,7 +48,9 @@ class Mixture(Dataset[Sample]):
     """
 
     def __init__(self, scenes: Sequence[Scene], n: int, seed: int) -> None:
-        self.scenes, self.n, self.seed = scenes, n, seed
+        self.scenes = scenes
+        self.n = n
+        self.seed = seed
 
     def __len__(self) -> int:
         return self.n
@@ -69,7 +71,8 @@ class Exam(Dataset[Sample]):
     """
 
     def __init__(self, scenes: Sequence[Scene], seed: int) -> None:
-        self.scenes, self.seed = scenes, seed
+        self.scenes = scenes
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.scenes) * len(FAMILIES)
@@ -129,7 +132,9 @@ class UnimodalData(ResumableData):
 
     def __init__(self, steps: int = 300, batch_size: int = 64, exam_scenes: int = 288, seed: int | None = None) -> None:
         super().__init__()
-        self.steps, self.batch_size, self.exam_scenes = steps, batch_size, exam_scenes
+        self.steps = steps
+        self.batch_size = batch_size
+        self.exam_scenes = exam_scenes
         self.seed = torch.initial_seed() if seed is None else seed
         self.collate = Collate()
 

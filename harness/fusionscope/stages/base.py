@@ -242,8 +242,8 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
 
     def on_fit_start(self) -> None:
         """Find where this stage begins on the run's axis of steps."""
-        journey = Run.find(self.trainer.default_root_dir)
-        self.step_offset = journey.current.step_offset if journey is not None and journey.current is not None else 0
+        run = Run.find(self.trainer.default_root_dir)
+        self.step_offset = run.current.step_offset if run is not None and run.current is not None else 0
 
     def on_train_start(self) -> None:
         """Count the stage's steps, and continue the data and the random streams of a resumed run.
@@ -308,7 +308,7 @@ class VLMStage(L.LightningModule, metaclass=_KeepsArguments):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by its logger connector
         if not every or (self.global_step + 1) % every:
             return  # each value that Lightning is handed costs up to a millisecond, whether it is written or not
-        self.log("train/tokens_per_second", sums.seen / max(sums.seconds, 1e-9))
+        self.log("train/tokens_per_second", sums.all_tokens / max(sums.seconds, 1e-9))
         for group in optimizer.param_groups:
             if not group["name"].endswith(tuning.VECTORS):
                 self.log(f"train/lr/{group['name']}", group["lr"])

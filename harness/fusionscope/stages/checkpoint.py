@@ -296,21 +296,21 @@ def fingerprint(model: str, commit: str | None = None) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def check_base(saved: dict[str, Any], model: str | os.PathLike[str], found: str) -> None:
+def check_base(saved: dict[str, Any], model: str | os.PathLike[str], loaded: str) -> None:
     """Refuse trained weights that belong to another base model.
 
     Args:
         saved: What the checkpoint says of its base: ``base`` and ``base_hash``.
         model: The model that the stage has loaded.
-        found: Its fingerprint.
+        loaded: Its fingerprint.
 
     Raises:
         DataError: The fingerprints differ.
     """
-    if saved["base_hash"] != found:
+    if saved["base_hash"] != loaded:
         raise DataError(
             f"the checkpoint was trained on {saved['base']} ({saved['base_hash'][:20]}), "
-            f"the stage loaded {model} ({found[:20]})",
+            f"the stage loaded {model} ({loaded[:20]})",
             "trained weights mean nothing on another base model",
             "set model to the base of the checkpoint",
         )

@@ -73,5 +73,5 @@ def tokens_seen(batch: dict[str, Any]) -> Tensor:
     Args:
         batch: Model inputs, packed (`fusionscope.data.packing`) or padded.
     """
-    seen: Tensor = batch[PACKED_TOKENS] if PACKED_TOKENS in batch else batch["attention_mask"].sum()
-    return seen.to(torch.float32)
+    tokens: Tensor = batch[PACKED_TOKENS] if PACKED_TOKENS in batch else batch["attention_mask"].sum()
+    return tokens.to(torch.float32)

@@ -17,13 +17,13 @@ class StepSums:
     Args:
         loss: Sum of the token losses, nats.
         tokens: Supervised tokens.
-        seen: Tokens without padding.
+        all_tokens: Tokens without padding, supervised or not.
         seconds: Time of this rank's micro-batches.
     """
 
     loss: float
     tokens: float
-    seen: float
+    all_tokens: float
     seconds: float
 
     @property
@@ -50,15 +50,15 @@ class StepMeter:
         self._seconds += now - self._since
         self._since = now
 
-    def add(self, loss: Tensor, tokens: Tensor, seen: Tensor) -> None:
+    def add(self, loss: Tensor, tokens: Tensor, all_tokens: Tensor) -> None:
         """Add a micro-batch.
 
         Args:
             loss: Sum of its token losses, a float32 scalar.
             tokens: Its supervised tokens, a float32 scalar.
-            seen: Its tokens without padding, a float32 scalar.
+            all_tokens: Its tokens without padding, a float32 scalar.
         """
-        sums = torch.stack((loss.detach(), tokens, seen))
+        sums = torch.stack((loss.detach(), tokens, all_tokens))
         self._sums = sums if self._sums is None else self._sums + sums
 
     @property
@@ -72,9 +72,9 @@ class StepMeter:
         Args:
             strategy: The trainer's strategy.
         """
-        loss, tokens, seen = total(strategy, torch.zeros(3) if self._sums is None else self._sums).tolist()
+        loss, tokens, all_tokens = total(strategy, torch.zeros(3) if self._sums is None else self._sums).tolist()
         self.stop()  # only here has a GPU done what it was given to do
         seconds = self._seconds
         self._sums = None
         self._seconds = 0.0
-        return StepSums(loss=loss, tokens=tokens, seen=seen, seconds=seconds)
+        return StepSums(loss=loss, tokens=tokens, all_tokens=all_tokens, seconds=seconds)
