@@ -229,6 +229,8 @@ def main() -> int:
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     directory = options.directory or Path(tempfile.mkdtemp(prefix="stops"))
+    for number in (signal.SIGINT, signal.SIGHUP):  # nohup and `&` have them ignored, and runs that inherit that obey it
+        signal.signal(number, signal.SIG_DFL)
     outcomes = []
     for ranks in options.ranks:
         place = directory / str(ranks)
