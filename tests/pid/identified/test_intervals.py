@@ -39,8 +39,8 @@ def exact(p: torch.Tensor, weights: torch.Tensor | None = None) -> dict[str, flo
     return values | {"union": values["total"] - values["synergy"]}
 
 
-@pytest.mark.parametrize("answers", [2, 4])
-def test_a_benchmark_that_was_run_whole_is_exact(answers: int) -> None:
+@pytest.mark.parametrize(("answers", "tolerance"), [(2, 1e-9), (4, 2e-6)])
+def test_a_benchmark_that_was_run_whole_is_exact(answers: int, tolerance: float) -> None:
     p = world(30, 10, answers)
     asked = torch.rand(30, 10, generator=torch.Generator().manual_seed(2)) < 0.4
     asked[:, 0] = True
@@ -48,8 +48,8 @@ def test_a_benchmark_that_was_run_whole_is_exact(answers: int) -> None:
     result = identified_pid(p[image, question], image + 100, question, law="benchmark", images_total=30)
     truth = exact(p, asked / asked.sum())
     for name in QUANTITIES:
-        assert float(result.lower[name]) == pytest.approx(max(0.0, truth[name]), abs=2e-9), name
-        assert float(result.upper[name]) == pytest.approx(truth[name], abs=2e-9), name
+        assert float(result.lower[name]) == pytest.approx(max(0.0, truth[name]), abs=tolerance), name
+        assert float(result.upper[name]) == pytest.approx(truth[name], abs=tolerance), name
 
 
 @pytest.mark.parametrize("answers", [2, 3])

@@ -27,16 +27,20 @@ from fusionscope.pid.identified.moments import COMPLETE, LADDER, Repeats
 from fusionscope.pid.identified.programmes import BoundWithError, majorants, nearest_moments
 
 _CLUSTERS_A_MOMENT = 3  # images that the moments of one degree are estimated from, at least, for each of them
-_RIDGE = 0.01  # of the mean variance, divided by the number of those images for each moment
+_UNSEEN = 4.0  # images of uniform m, added to the covariance: those that decide high moments may be too rare to be seen
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Degree:
-    """Rows whose objects identify moments to one degree, and what every fold's other folds say of those moments."""
+    """Rows whose objects identify moments to one degree, and what every fold's other folds say of those moments.
+
+    The covariance too is the others' alone: where a few images decide the high moments, what a fold says of the
+    covariance is what it says of the moments.
+    """
 
     here_N: Tensor
     moments_VLD: Tensor
-    covariance_LDD: Tensor
+    covariance_VLDD: Tensor
 
 
 class Source:
@@ -73,26 +77,29 @@ class Source:
         z_LND = self.z_LND[..., : degree + 1]
         pool_N = (degree_N >= degree) | self.complete_N
         weights_N = self.clusters.weights_N * pool_N
-        weights_N = weights_N / weights_N.sum()
-        mean_LD = torch.einsum("lnd,n->ld", z_LND, weights_N)
-        covariance_LDD = self.clusters.covariance(weights_N[:, None] * (z_LND - mean_LD[:, None]))
-        ridge_L = covariance_LDD.diagonal(dim1=-2, dim2=-1).mean(-1) * (_RIDGE * (degree + 1) / self._images(pool_N))
-        covariance_LDD = covariance_LDD + ridge_L[:, None, None] * torch.eye(degree + 1).to(z_LND)
-        covariance_LDD[:, 0] = 0.0  # P_0 is 1
-        covariance_LDD[:, :, 0] = 0.0
-        folds = []
-        for fold in range(self.clusters.folds):
-            others_N = weights_N * (self.clusters.fold_N != fold)
-            others_N = others_N if bool(others_N.any()) else weights_N
-            folds.append(torch.einsum("lnd,n->ld", z_LND, others_N / others_N.sum()))
-        moments_VLD = torch.stack(folds)
-        repeated = covariance_LDD.expand(len(folds), *covariance_LDD.shape).flatten(0, 1)
-        nearest = nearest_moments(moments_VLD.flatten(0, 1), repeated)
+        seen = [self._seen(z_LND, weights_N, fold) for fold in range(self.clusters.folds)]
+        moments_VLD, covariance_VLDD = (torch.stack(x) for x in zip(*seen, strict=True))
+        nearest = nearest_moments(moments_VLD.flatten(0, 1), covariance_VLDD.flatten(0, 1))
         return _Degree(
             here_N=degree_N == degree,
             moments_VLD=nearest.reshape(moments_VLD.shape),
-            covariance_LDD=covariance_LDD,
+            covariance_VLDD=covariance_VLDD,
         )
+
+    def _seen(self, z_LND: Tensor, weights_N: Tensor, fold: int) -> tuple[Tensor, Tensor]:
+        """The moments' mean over the other folds' rows, and its covariance as of all rows."""
+        others_N = weights_N * (self.clusters.fold_N != fold)
+        others_N = others_N if bool(others_N.any()) else weights_N
+        part = others_N.sum() / weights_N.sum()
+        others_N = others_N / others_N.sum()
+        mean_LD = torch.einsum("lnd,n->ld", z_LND, others_N)
+        covariance_LDD = part * self.clusters.covariance(others_N[:, None] * (z_LND - mean_LD[:, None]))
+        uniform_D = 1 / (2 * torch.arange(z_LND.shape[-1]).to(z_LND) + 1)  # E P_k^2
+        unseen_DD = torch.diag(uniform_D) * (_UNSEEN / self._images(others_N > 0) ** 2)
+        covariance_LDD = covariance_LDD + unseen_DD
+        covariance_LDD[:, 0] = 0.0  # P_0 is 1
+        covariance_LDD[:, :, 0] = 0.0
+        return mean_LD, covariance_LDD
 
 
 def bound(
@@ -155,7 +162,7 @@ def _polynomials(
 
     objective = BoundWithError(
         moments_BD=every(of.moments_VLD, width),
-        covariance_BDD=every(of.covariance_LDD, width, width),
+        covariance_BDD=every(of.covariance_VLDD, width, width),
         shift_BD=every(shift_LD, width),
         radius=radius,
     )

@@ -55,14 +55,19 @@ def identified_ends(sample: Sample) -> dict[str, Ends]:
 
 
 def answer_entropy(p_LNK: Tensor, clusters: Clusters) -> tuple[Estimate, Tensor]:
-    """H(Y), without its bias of second order, and its derivative in each answer's probability [L, K], nats."""
+    """H(Y), without its bias of second order, and its derivative in each answer's probability [L, K], nats.
+
+    The term of second order, half the curvature times the squared error of p(y), has the mean that is taken out and, of
+    one normal error, a standard deviation that is the square root of 2 times that.
+    """
     mean_LK = torch.einsum("lnk,n->lk", p_LNK, clusters.weights_N)
     away_LNK = clusters.weights_N[:, None] * (p_LNK - mean_LK[:, None])
     variance_LK = torch.stack([clusters.variance(x) for x in away_LNK.unbind(-1)], -1)
     seen_LK = mean_LK > 0
     bias_L = -torch.where(seen_LK, variance_LK / torch.where(seen_LK, mean_LK, 1.0), 0.0).sum(-1) / 2
     slope_LK = torch.where(seen_LK, -torch.where(seen_LK, mean_LK, 1.0).log(), 0.0)
-    return Estimate(-xlogx(mean_LK).sum(-1) - bias_L, (away_LNK * slope_LK[:, None]).sum(-1)), slope_LK
+    influence_LN = (away_LNK * slope_LK[:, None]).sum(-1)
+    return Estimate(-xlogx(mean_LK).sum(-1) - bias_L, influence_LN, -(2**0.5) * bias_L), slope_LK
 
 
 def _information(sample: Sample, source: int, entropy: Estimate, slope_LK: Tensor, total: Estimate) -> Ends:

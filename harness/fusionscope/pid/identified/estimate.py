@@ -4,7 +4,7 @@ Shapes: L problems, N rows, F folds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,23 +72,28 @@ class Estimate:
     Args:
         value_L: float64.
         influence_LN: What every row adds to the estimate's error; each problem's sum is 0, float64.
+        curved_L: Standard deviation of what the entropy of p(y) adds to it at second order, signed, float64: all there
+            is where the answers are balanced and the entropy is flat.
     """
 
     value_L: Tensor
     influence_LN: Tensor
+    curved_L: Tensor
 
     def __add__(self, other: "Estimate") -> "Estimate":
-        return Estimate(self.value_L + other.value_L, self.influence_LN + other.influence_LN)
-
-    def __sub__(self, other: "Estimate") -> "Estimate":
-        return Estimate(self.value_L - other.value_L, self.influence_LN - other.influence_LN)
+        return Estimate(
+            self.value_L + other.value_L, self.influence_LN + other.influence_LN, self.curved_L + other.curved_L
+        )
 
     def __neg__(self) -> "Estimate":
-        return Estimate(-self.value_L, -self.influence_LN)
+        return Estimate(-self.value_L, -self.influence_LN, -self.curved_L)
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return self + (-other)
 
     def error(self, clusters: Clusters) -> Tensor:
         """Standard error [L]."""
-        return clusters.variance(self.influence_LN).sqrt()
+        return (clusters.variance(self.influence_LN) + self.curved_L**2).sqrt()
 
     def rows(self, weights_N: Tensor) -> Tensor:
         """Values of the rows [L, N], whose weighted mean is the estimate."""
@@ -98,7 +103,7 @@ class Estimate:
 def mean_of(rows_LN: Tensor, weights_N: Tensor) -> Estimate:
     """The weighted mean of values of rows, with its influences; any leading dimensions."""
     value_L = rows_LN @ weights_N
-    return Estimate(value_L, weights_N * (rows_LN - value_L[..., None]))
+    return Estimate(value_L, weights_N * (rows_LN - value_L[..., None]), torch.zeros_like(value_L))
 
 
 def best(candidates: Sequence[Estimate], clusters: Clusters, radius: float, end: str) -> Estimate:
@@ -114,7 +119,8 @@ def best(candidates: Sequence[Estimate], clusters: Clusters, radius: float, end:
     w = clusters.weights_N
     rows_CLN = torch.stack([c.rows(w) for c in candidates])
     error_CL = torch.stack([c.error(clusters) for c in candidates])
-    chosen_LN = torch.zeros_like(rows_CLN[0])
+    curved_CL = torch.stack([c.curved_L for c in candidates])
+    chosen_LN, curved_L = torch.zeros_like(rows_CLN[0]), torch.zeros_like(curved_CL[0])
     for fold in range(clusters.folds):
         others_N = w * (clusters.fold_N != fold)
         value_CL = rows_CLN @ (others_N / others_N.sum())
@@ -122,4 +128,5 @@ def best(candidates: Sequence[Estimate], clusters: Clusters, radius: float, end:
         here_N = clusters.fold_N == fold
         picked = rows_CLN[:, :, here_N].gather(0, pick_L[None, :, None].expand(1, -1, int(here_N.sum())))[0]
         chosen_LN[:, here_N] = picked
-    return mean_of(chosen_LN, w)
+        curved_L = curved_L + w[here_N].sum() * curved_CL.gather(0, pick_L[None])[0]
+    return replace(mean_of(chosen_LN, w), curved_L=curved_L)

@@ -3,15 +3,16 @@
 Shapes: L layers, N rows, A images, B questions, K answers.
 """
 
+import torch
 from torch import Tensor
 
 from fusionscope.pid.identified.rows import Pairs
 from fusionscope.pid.information import NATS_TO_BITS, information_about_answer
-from fusionscope.pid.union import solve_union, solve_union_of_points
+from fusionscope.pid.union import Union, solve_union, solve_union_of_points
 
-_TOLERANCE = 1e-9
+_TOLERANCE = 7e-7  # nats: 1e-6 bits
 _POINTS_TOLERANCE = 0.014  # nats: .02 bits
-_DIRECT_POINTS = 64
+_DIRECT_POINTS = 64  # of the source with fewer
 
 
 def exact_ends(p_LNK: Tensor, pairs: Pairs) -> dict[str, dict[str, Tensor]]:
@@ -21,13 +22,9 @@ def exact_ends(p_LNK: Tensor, pairs: Pairs) -> dict[str, dict[str, Tensor]]:
         p_LNK.new_zeros(p_LNK.shape[0], count, p_LNK.shape[2]).index_add(1, index_N, masses_LNK)
         for index_N, count in ((pairs.image_N, pairs.n_images), (pairs.question_N, pairs.n_questions))
     )
-    is_direct = p_LNK.shape[-1] == 2 or max(first.shape[1], second.shape[1]) <= _DIRECT_POINTS
-    if is_direct:
-        union = solve_union(first, second, _TOLERANCE)
-    else:
-        union = solve_union_of_points(first, second, _POINTS_TOLERANCE)
+    union = union_of(first, second)
     total, vision, language = (information_about_answer(x) for x in (masses_LNK, first, second))
-    low, high = (union.value_L, union.value_L) if is_direct else (union.lower_L, union.upper_L)
+    low, high = union.lower_L, union.upper_L
     ends = {
         "redundancy": (vision + language - high, vision + language - low),
         "unique_vision": (low - language, high - language),
@@ -39,6 +36,17 @@ def exact_ends(p_LNK: Tensor, pairs: Pairs) -> dict[str, dict[str, Tensor]]:
         "union": (low, high),
     }
     return {name: _ends(*(NATS_TO_BITS * x for x in both)) for name, both in ends.items()}
+
+
+def union_of(first_LAK: Tensor, second_LBK: Tensor) -> Union:
+    """The union information of joint masses with any numbers of points: in closed form, solved, or bounded."""
+    sizes = (first_LAK.shape[1], second_LBK.shape[1])
+    if first_LAK.shape[-1] == 2 or min(sizes) <= _DIRECT_POINTS:
+        return solve_union(first_LAK, second_LBK, _TOLERANCE)
+    first, second = (  # points without mass make the numbers equal
+        torch.nn.functional.pad(x, (0, 0, 0, max(sizes) - x.shape[1])) for x in (first_LAK, second_LBK)
+    )
+    return solve_union_of_points(first, second, _POINTS_TOLERANCE)
 
 
 def _ends(low: Tensor, high: Tensor) -> dict[str, Tensor]:

@@ -131,14 +131,16 @@ def nearest_moments(moments_BD: Tensor, covariance_BDD: Tensor) -> Tensor:
         covariance_BDD: Their covariance, float64.
 
     Returns:
-        float64 [B, D].
+        float64 [B, D]: the moments of the solver's own measure, so that they are some measure's wherever it stopped.
     """
     # In units of the largest variance the coefficients are of order 1.
     unit_B = covariance_BDD.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-300)
     covariance_BDD = covariance_BDD / unit_B[:, None, None]
     objective = _Distance(moments_BD=moments_BD, covariance_BDD=covariance_BDD)
-    c_BD = _interior_point(objective, moments_BD.new_zeros(len(moments_BD), NODES), _SMALL_DISTANCE * unit_B)
-    return moments_BD + (covariance_BDD @ c_BD[..., None])[..., 0]
+    nothing_BG = moments_BD.new_zeros(len(moments_BD), NODES)
+    measure_BG = _interior_point(objective, nothing_BG, _SMALL_DISTANCE * unit_B)[1]
+    v_GD = at_nodes(measure_BG.shape[1], objective.degree, 0, moments_BD.device)
+    return measure_BG @ v_GD / measure_BG.sum(-1, keepdim=True)
 
 
 def majorants(objective: BoundWithError, f_BG: Tensor, sag_B: Tensor | None = None) -> Tensor:
@@ -185,13 +187,15 @@ def _raised(c_BD: Tensor, f_BG: Tensor, sag_B: Tensor | None) -> Tensor:
 def _scaled(objective: BoundWithError, f_BG: Tensor) -> Tensor:
     """Solves in units of f's range."""
     size_B1 = (f_BG.amax(-1, keepdim=True) - f_BG.amin(-1, keepdim=True)).clamp(min=1e-300)
-    return size_B1 * _interior_point(
-        objective.in_units_of(size_B1), f_BG / size_B1, torch.full_like(size_B1[:, 0], _SMALL_GAP)
-    )
+    gap_B = torch.full_like(size_B1[:, 0], _SMALL_GAP)
+    c_BD, _ = _interior_point(objective.in_units_of(size_B1), f_BG / size_B1, gap_B)
+    return size_B1 * c_BD
 
 
-def _interior_point(objective: Objective, f_BG: Tensor, gap_B: Tensor) -> Tensor:
-    """A primal-dual interior-point method on every second node, from a constant above f; [B, D].
+def _interior_point(objective: Objective, f_BG: Tensor, gap_B: Tensor) -> tuple[Tensor, Tensor]:
+    """A primal-dual interior-point method on every second node, from a constant above f.
+
+    Gives coefficients [B, D], and the dual measure on those nodes, which is positive.
 
     After every round the programmes whose gap is down to ``gap_B`` leave the batch.
     """
@@ -211,7 +215,7 @@ def _interior_point(objective: Objective, f_BG: Tensor, gap_B: Tensor) -> Tensor
         active_A = active_A[better_A & (gap_A > gap_B[active_A])]
         if len(active_A) == 0:
             break
-    return c_BD
+    return c_BD, dual_BG
 
 
 def _advance(

@@ -19,7 +19,7 @@ Reference:
     over expected bounds is).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ def _divergence(mean: Estimate, pivot_L: Tensor, clusters: Clusters) -> Estimate
     spread_L = (mu_L * (1 - mu_L)).clamp(min=1e-300)
     bias_L = torch.where(mu_L * (1 - mu_L) > 0, clusters.variance(mean.influence_LN) / spread_L / 2, 0.0)
     slope_L = torch.logit(mu_L, eps=1e-12) - torch.logit(pivot_L)
-    return Estimate(value_L - bias_L, slope_L[:, None] * mean.influence_LN)
+    return Estimate(value_L - bias_L, slope_L[:, None] * mean.influence_LN, -(2**0.5) * bias_L)
 
 
 def _below_pivot(mean: Estimate, pivot_L: Tensor) -> Estimate:
@@ -85,7 +85,8 @@ def _below_pivot(mean: Estimate, pivot_L: Tensor) -> Estimate:
     edge = torch.cat([pivot_L.new_zeros(1), thresholds(pivot_L)])
     below_L = edge[torch.searchsorted(edge, pivot_L) - 1]
     rise_L = _line(below_L, pivot_L, torch.zeros_like(pivot_L), torch.ones_like(pivot_L))
-    return Estimate(rise_L * (pivot_L - mean.value_L), -rise_L[:, None] * mean.influence_LN)
+    influence_LN = -rise_L[:, None] * mean.influence_LN
+    return Estimate(rise_L * (pivot_L - mean.value_L), influence_LN, torch.zeros_like(rise_L))
 
 
 def _choices(difference_LTN: Tensor, clusters: Clusters) -> Tensor:
@@ -149,7 +150,7 @@ def binary_union(p_LN: Tensor, sources: tuple[Source, Source], clusters: Cluster
 
 
 def _less(estimate: Estimate, amount: Tensor) -> Estimate:
-    return Estimate(estimate.value_L - amount, estimate.influence_LN)
+    return replace(estimate, value_L=estimate.value_L - amount)
 
 
 def _mixture(choice_VLC: Tensor, pivot_L: Tensor, source: Source, radius: float, end: str) -> Estimate:
@@ -179,7 +180,7 @@ def _integral(a: Estimate, b: Estimate, what: str) -> Estimate:
         value_L = _integrate(leaves[0], leaves[1], what)
         slopes = torch.autograd.grad(value_L.sum(), leaves)
     influence = sum(torch.einsum("lt,ltn->ln", g, x.influence_LN) for g, x in zip(slopes, (a, b), strict=True))
-    return Estimate(value_L.detach(), torch.as_tensor(influence))
+    return Estimate(value_L.detach(), torch.as_tensor(influence), torch.zeros_like(a.curved_L[..., 0]))
 
 
 def _integrate(a_LT: Tensor, b_LT: Tensor, what: str) -> Tensor:
