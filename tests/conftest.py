@@ -15,17 +15,38 @@ _OFFSET = {"1_align": 0, "2_tune": 100}
 
 def one_record(**changes: Any) -> Record:
     settings: dict[str, Any] = {
-        "run": "run", "run_name": "run", "variant": "crossed",
-        "step": 0, "stage": "1_align", "stage_step": 0, "task": "sandbox/synergy", "design": "crossed",
-        "law": "uniform", "estimator": "exact", "layer": 4, "n_layers": 4, "redundancy": 0.0, "unique_vision": 0.0,
-        "unique_language": 0.0, "synergy": 0.0, "total": 0.0, "union_lower": 0.0, "union_upper": 0.0, "converged": True,
-        "n": 1152, "n_images": 288, "n_questions": 4, "model": "sandbox", "seconds": 0.5, "tokens": 4000,
-        "accuracy": 0.25, "accuracy_without_image": 0.25, "accuracy_without_text": 0.25,
-        "diagnostics": {
-            "option_mass": 0.99, "fallback_rate": 0.0, "marginal_mismatch": 0.0, "sum_rule_residual": 1e-9
-        },
+        "run": "run",
+        "run_name": "run",
+        "variant": "crossed",
+        "step": 0,
+        "stage": "1_align",
+        "stage_step": 0,
+        "task": "sandbox/synergy",
+        "design": "crossed",
+        "law": "uniform",
+        "estimator": "exact",
+        "layer": 4,
+        "n_layers": 4,
+        "redundancy": 0.0,
+        "unique_vision": 0.0,
+        "unique_language": 0.0,
+        "synergy": 0.0,
+        "total": 0.0,
+        "union_lower": 0.0,
+        "union_upper": 0.0,
+        "converged": True,
+        "n": 1152,
+        "n_images": 288,
+        "n_questions": 4,
+        "model": "sandbox",
+        "seconds": 0.5,
+        "tokens": 4000,
+        "accuracy": 0.25,
+        "accuracy_without_image": 0.25,
+        "accuracy_without_text": 0.25,
+        "diagnostics": {"option_mass": 0.99, "fallback_rate": 0.0, "marginal_mismatch": 0.0, "sum_rule_residual": 1e-9},
         "versions": {"fusionscope": "0.1.0", "torch": "2.13.0"},
-    }  # fmt: skip
+    }
     settings |= {"run_name": changes.get("run", "run"), **changes}
     if "variant" not in changes:
         default = "uniform" if settings["design"] == "crossed" else "natural"
@@ -58,9 +79,17 @@ def whole_run(*, seed: int = 0, error: float = 0.02, run: str = "demo", learns: 
 
 
 def _point(
-    task: str, law: str, layer: int, step: int, stage: str, stage_step: int,
-    generator: np.random.Generator, error: float, run: str, learns: bool,
-) -> Record:  # fmt: skip
+    task: str,
+    law: str,
+    layer: int,
+    step: int,
+    stage: str,
+    stage_step: int,
+    generator: np.random.Generator,
+    error: float,
+    run: str,
+    learns: bool,
+) -> Record:
     seen = 1 / (1 + np.exp(-(step - 118) / 6)) if learns else 0.0
     dip = 1 - 0.45 * np.exp(-(((step - 108) / 7) ** 2)) if learns else 1.0
     late, early = (0, 0, 0.4, 0.9, 1)[layer], (0, 0.05, 0.5, 0.95, 1)[layer]
@@ -86,18 +115,30 @@ def _point(
     total = sum(noisy.values())
     share = 0.25 + 0.75 * float(level[task]) / 2
     return one_record(
-        run=run, run_name=run, step=step, stage=stage, stage_step=stage_step, task=f"sandbox/{task}",
-        law=law, layer=layer,
-        n_layers=4, total=total, union_lower=total - noisy["synergy"] - 1e-6, union_upper=total - noisy["synergy"],
-        accuracy=share, accuracy_without_image=share if task in ("knowledge", "redundant") else 0.25,
+        run=run,
+        run_name=run,
+        step=step,
+        stage=stage,
+        stage_step=stage_step,
+        task=f"sandbox/{task}",
+        law=law,
+        layer=layer,
+        n_layers=4,
+        total=total,
+        union_lower=total - noisy["synergy"] - 1e-6,
+        union_upper=total - noisy["synergy"],
+        accuracy=share,
+        accuracy_without_image=share if task in ("knowledge", "redundant") else 0.25,
         accuracy_without_text=share if task == "vision" else 0.25,
         standard_errors={**{a: error * (0.3 + v / 2) for a, v in atoms.items()}, "total": error / 2},
         diagnostics={
-            "option_mass": 0.6 + 0.39 * early, "fallback_rate": 0.02 * (1 - early), "marginal_mismatch": 0.0,
+            "option_mass": 0.6 + 0.39 * early,
+            "fallback_rate": 0.02 * (1 - early),
+            "marginal_mismatch": 0.0,
             "sum_rule_residual": 1e-9,
         },
         **noisy,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def cpu_seconds(call: Callable[[], object]) -> tuple[float, object]:
 
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError in the block after so many seconds of wall time."""
+    """Raise TimeoutError in the block after this many seconds of wall time."""
 
     def stop(*_: object) -> None:
         raise TimeoutError

@@ -263,7 +263,7 @@ def outside(lines: list[str], smooth: set[str]) -> list[tuple[str, int]]:
     return sorted({(row[0], int(row[1])) for row in regular if row[10] != "-" and not 0.92 <= float(row[10]) <= 0.98})
 
 
-def second_look(lines: list[str], smooth: set[str], joints: dict[str, dict[str, Tensor]], draws: int) -> list[str]:
+def second_check(lines: list[str], smooth: set[str], joints: dict[str, dict[str, Tensor]], draws: int) -> list[str]:
     """With other and more draws: of 500, a coverage of .95 is off by .01 by chance."""
     report = [HEADER, "|" + "---|" * 13]
     for name, n in outside(lines, smooth):
@@ -360,7 +360,7 @@ def main() -> None:
     again = 8 * args.draws
     print(f"\n## Cells outside, {again} draws")
     joints = {"paired": {**known, **paired_only}, "crossed": {**known, **crossed_only}}
-    looked = second_look(report, smooth, joints, again)
+    looked = second_check(report, smooth, joints, again)
     report += [
         "",
         f"## Cells outside of .92 to .98 that are flagged in under {SELDOM} %, with {again} draws",

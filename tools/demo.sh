@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to the picture: set up, train the sandbox model through its three stages while PID is measured, draw.
+# From nothing to the figures: set up, train the sandbox model through its three stages while PID is measured, draw.
 # About 10 minutes on two idle cores once installed.
 # Safe to run again: what is installed stays, a run that was stopped goes on, a finished one is drawn again.
 #   bash tools/demo.sh            PYTHON=python3.12 bash tools/demo.sh            RUN_DIR=runs/other bash tools/demo.sh

@@ -44,12 +44,14 @@ def main() -> None:
     print(f"Figure: {options.run / 'figures' / 'designs.png'}")
 
 
-def final_model(run: Path) -> Path:
+def final_model(directory: Path) -> Path:
     """The export of a run's last stage."""
-    journey = Run.find(run)
-    if journey is None or any(stage.status != "done" for stage in journey.stages):
-        raise SystemExit(f"{run} holds no finished run; finish it with: fusionscope run RECIPE --run-dir {run}")
-    return journey.stage_directory(journey.stages[-1].name) / "model"
+    run = Run.find(directory)
+    if run is None or any(stage.status != "done" for stage in run.stages):
+        raise SystemExit(
+            f"{directory} holds no finished run; finish it with: fusionscope run RECIPE --run-dir {directory}"
+        )
+    return run.stage_directory(run.stages[-1].name) / "model"
 
 
 def estimates(lvlm: LVLM, task: HeldOutTask, weights: str) -> dict[str, Atoms]:

@@ -40,10 +40,17 @@ def test_crossed_is_brute_force(llava, grid):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"batch_size": 1}, {"batch_size": 2}, {"batch_size": 7}, {"padding_side": "left"}, {"share_prefix": False},
-     {"share_prefix": False, "padding_side": "left", "batch_size": 4}, {"feature_cache": "twice"}],
+    [
+        {"batch_size": 1},
+        {"batch_size": 2},
+        {"batch_size": 7},
+        {"padding_side": "left"},
+        {"share_prefix": False},
+        {"share_prefix": False, "padding_side": "left", "batch_size": 4},
+        {"feature_cache": "twice"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_how_it_is_run_changes_nothing(llava, grid, settings):
     task, found = grid
     if "feature_cache" in settings:
@@ -136,8 +143,11 @@ def test_results_per_weights_and_layer(llava, make_task):
     )
     results = probe(llava, task, ProbeSpec(laws=("uniform", "natural"), layers=[0, 3]))
     assert [(r.law, r.layer, r.n) for r in results] == [
-        ("uniform", 0, 9), ("uniform", 3, 9), ("natural", 0, 3), ("natural", 3, 3)
-    ]  # fmt: skip
+        ("uniform", 0, 9),
+        ("uniform", 3, 9),
+        ("natural", 0, 3),
+        ("natural", 3, 3),
+    ]
     found = posteriors(llava, task, ProbeSpec(layers=3)).conditionals[0]
     assert results[1].accuracy == pytest.approx((found.argmax(-1) == task.truth).double().mean())
     assert results[1].accuracy_without_image == pytest.approx(

@@ -63,11 +63,14 @@ def test_sharded_weights_in_lockstep(tmp_path):
     env = os.environ | {"PYTHONPATH": f"{root / 'harness'}:{root / 'callbacks'}", "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "meet"), str(rank)], env=env, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", SCRIPT, str(tmp_path / "meet"), str(rank)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     for rank in ranks:
         out, err = rank.communicate(timeout=240)
         assert rank.returncode == 0, err[-2000:]

@@ -42,9 +42,12 @@ def test_a_layer_that_is_not_numbers_is_unsolved_and_spares_the_others(llava, ma
         seen = results(replace(found, **{filled: spoilt}), task)
     assert not seen[1].pid.converged
     assert math.isnan(seen[1].accuracy)
-    assert all(math.isnan(value) for value in to_record(
-        seen[1], run="r", run_name="r", step=0, stage="s", stage_step=0, model="m"
-    ).atoms.values())  # fmt: skip
+    assert all(
+        math.isnan(value)
+        for value in to_record(
+            seen[1], run="r", run_name="r", step=0, stage="s", stage_step=0, model="m"
+        ).atoms.values()
+    )
     for i in (0, 2):
         torch.testing.assert_close(seen[i].pid.synergy, expected[i].pid.synergy, atol=1e-6, rtol=0)
         assert seen[i].accuracy == expected[i].accuracy

@@ -57,10 +57,14 @@ def test_device_map_passes_through(make_task, tmp_path):
     wanted = posteriors(LVLM.wrap(model, processor), task).conditionals
     offloaded = LVLM.from_pretrained(
         str(tmp_path),
-        device_map={"model.vision_tower": "cpu", "model.multi_modal_projector": "cpu", "model.language_model": "cpu",
-                    "lm_head": "disk"},
+        device_map={
+            "model.vision_tower": "cpu",
+            "model.multi_modal_projector": "cpu",
+            "model.language_model": "cpu",
+            "lm_head": "disk",
+        },
         offload_folder=str(tmp_path / "offload"),
-    )  # fmt: skip
+    )
     torch.testing.assert_close(posteriors(offloaded, task).conditionals, wanted, atol=1e-5, rtol=0)
 
 

@@ -11,12 +11,32 @@ from fusionscope.records import Record, RecordFile
 def make(**changes) -> Record:
     """A record with plausible numbers."""
     fields = dict(
-        run="r", run_name="r", step=3, stage="s", stage_step=3, task="sandbox/synergy",
-        variant="crossed", design="crossed", law="uniform",
-        estimator="exact", layer=1, n_layers=2, redundancy=0.1, unique_vision=0.2, unique_language=0.3, synergy=0.4,
-        total=1.0, union_lower=0.6, union_upper=0.6, converged=True, n=8, n_images=4, n_questions=2,
-        standard_errors={"synergy": 0.01}, diagnostics={"option_mass": nan},
-    )  # fmt: skip
+        run="r",
+        run_name="r",
+        step=3,
+        stage="s",
+        stage_step=3,
+        task="sandbox/synergy",
+        variant="crossed",
+        design="crossed",
+        law="uniform",
+        estimator="exact",
+        layer=1,
+        n_layers=2,
+        redundancy=0.1,
+        unique_vision=0.2,
+        unique_language=0.3,
+        synergy=0.4,
+        total=1.0,
+        union_lower=0.6,
+        union_upper=0.6,
+        converged=True,
+        n=8,
+        n_images=4,
+        n_questions=2,
+        standard_errors={"synergy": 0.01},
+        diagnostics={"option_mass": nan},
+    )
     return Record(**(fields | changes))
 
 

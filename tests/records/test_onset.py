@@ -119,9 +119,34 @@ def test_what_falls_back_has_no_onset_and_what_begins_high_needs_a_rise() -> Non
 def test_a_wandering_plateau_is_the_level_before_the_rise() -> None:
     # S of the last layer over a sandbox run: untrained eyes give a plateau that wanders, fusion comes at the 18th probe
     curve = [
-        0.001, 0.329, 0.163, 0.313, 0.313, 0.305, 0.243, 0.203, 0.455, 0.552, 0.388, 0.340, 0.330, 0.325, 0.332, 0.391,
-        0.488, 0.222, 0.241, 1.173, 1.557, 1.821, 1.916, 1.930, 1.975, 1.977, 1.980,
-    ]  # fmt: skip
+        0.001,
+        0.329,
+        0.163,
+        0.313,
+        0.313,
+        0.305,
+        0.243,
+        0.203,
+        0.455,
+        0.552,
+        0.388,
+        0.340,
+        0.330,
+        0.325,
+        0.332,
+        0.391,
+        0.488,
+        0.222,
+        0.241,
+        1.173,
+        1.557,
+        1.821,
+        1.916,
+        1.930,
+        1.975,
+        1.977,
+        1.980,
+    ]
     found = change_point(np.array(curve), np.zeros(27))
     assert found.index == 19
     assert 0.35 < found.null < 0.55

@@ -50,9 +50,15 @@ def run(tmp_path_factory):
     (journey.stage_directory("0") / "config.yaml").write_text(yaml.safe_dump({"model": stage}))
     probing = PIDCallback(["sandbox/vision"], schedule=ONCE, progress=False)
     trainer = L.Trainer(
-        max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
-        callbacks=[probing, ScheduledCheckpoint(ONCE)], default_root_dir=directory, limit_val_batches=0,
-    )  # fmt: skip
+        max_epochs=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        callbacks=[probing, ScheduledCheckpoint(ONCE)],
+        default_root_dir=directory,
+        limit_val_batches=0,
+    )
     trainer.fit(UnimodalPretraining(seed=2, warmup_steps=0), UnimodalData(steps=6, batch_size=16, seed=0))
     return directory
 

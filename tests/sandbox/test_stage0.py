@@ -34,9 +34,16 @@ def trained(tmp_path_factory):
     torch.manual_seed(11)
     stage, watch = UnimodalPretraining(seed=2, warmup_steps=0), Watch()
     trainer = L.Trainer(
-        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        accelerator="cpu", num_sanity_val_steps=0, callbacks=[watch], default_root_dir=tmp_path_factory.mktemp("fit"),
-    )  # fmt: skip
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        num_sanity_val_steps=0,
+        callbacks=[watch],
+        default_root_dir=tmp_path_factory.mktemp("fit"),
+    )
     trainer.fit(stage, UnimodalData(steps=8, batch_size=16, exam_scenes=24, seed=0))
     return stage, watch
 

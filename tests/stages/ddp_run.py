@@ -81,11 +81,20 @@ def main(
     schedule = Schedule(every_n_steps=3, at_start=False)
     pid = PIDCallback(tasks, schedule=schedule, spec=ProbeSpec(layers=[2, 4]), directory=directory, progress=False)
     trainer = L.Trainer(
-        accelerator="cpu", devices=devices, strategy=strategy(name, devices), max_epochs=2, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[losses, pid],
-        default_root_dir=directory, accumulate_grad_batches=2, gradient_clip_val=None if kind == "sgd" else 1.0,
+        accelerator="cpu",
+        devices=devices,
+        strategy=strategy(name, devices),
+        max_epochs=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[losses, pid],
+        default_root_dir=directory,
+        accumulate_grad_batches=2,
+        gradient_clip_val=None if kind == "sgd" else 1.0,
         precision="bf16-mixed" if kind == "bfloat16" else "32-true",
-    )  # fmt: skip
+    )
     saving = Saving(Path(directory)) if not ckpt else None
     trainer.callbacks.extend([saving] if saving else [])
     data = LlavaDataModule(train=Toy(n), batch_size=batch_size, seed=3)

@@ -27,8 +27,11 @@ def start(directory: Path, *arguments: object) -> subprocess.CompletedProcess[st
     environment |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     return subprocess.run(
         [sys.executable, str(SCRIPT), model, str(directory), *rest],
-        capture_output=True, text=True, timeout=300, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
 
 
 def run(directory: Path, *arguments: object) -> tuple[list[float], dict[str, torch.Tensor]]:

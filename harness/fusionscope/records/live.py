@@ -77,11 +77,11 @@ class OnsetWatch:
         for series in dict.fromkeys(record.series for record in fresh):
             curve = self._curves[series]
             if len(curve.records) >= curve.due:
-                text = self._look(series, curve)
+                text = self._news(series, curve)
                 news |= {series: text} if text else {}
         return news
 
-    def _look(self, series: Series, curve: _Curve) -> str:
+    def _news(self, series: Series, curve: _Curve) -> str:
         """What is new of a curve, or nothing."""
         curve.looks += 1
         curve.due = max(curve.due + 1, int(GROWTH * len(curve.records)))

@@ -94,8 +94,8 @@ def draw_heatmaps(writer: SummaryWriter, records: Sequence[Record]) -> None:
         step = max(record.step for record in own)
         vmax = max([1e-3, *(v for record in own for v in record.atoms.values() if math.isfinite(v))])
         for atom in ATOMS:
-            picture = depth_heatmap(own, atom, vmax=vmax)
-            writer.add_image(f"pid_depth_{series_name(series)}/{atom}", picture, step, dataformats="HWC")
+            heatmap = depth_heatmap(own, atom, vmax=vmax)
+            writer.add_image(f"pid_depth_{series_name(series)}/{atom}", heatmap, step, dataformats="HWC")
 
 
 def draw_layout(writer: SummaryWriter, records: Sequence[Record]) -> None:

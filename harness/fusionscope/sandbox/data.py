@@ -124,7 +124,7 @@ class Instructions(Conversations):
 
 
 def blind_caption_loss() -> float:
-    """The least loss, in nats per token, that captions in raster order allow without sight.
+    """The least loss, in nats per token, that captions in raster order allow without the image.
 
     Two uniform permutations of four, spread over four words and the end sign: 2 ln(24) / 5 = 1.271.
     """

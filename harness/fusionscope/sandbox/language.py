@@ -1,7 +1,7 @@
 """The synthetic language of stage 0: what the language model learns before it sees.
 
 Scenes appear here as text, so the language model can answer every question of the world before it gets eyes, and what
-alignment (stage 1) and instruction tuning (stage 2) add is sight, not the skill.
+alignment (stage 1) and instruction tuning (stage 2) add is the image, not the skill.
 """
 
 from collections.abc import Callable, Sequence

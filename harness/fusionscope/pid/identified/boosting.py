@@ -60,7 +60,7 @@ def _tree(above_UC: Tensor, gradient_BUK: Tensor, curvature_BUK: Tensor) -> Tens
             above = parts @ above_UC
             sums.append((above, parts.sum(-1, keepdim=True) - above))
         sides = zip(*sums, strict=True)
-        gain_BC = torch.stack([(slope**2 / (bend + _SMOOTHING)).sum((1, 2)) for slope, bend in sides]).sum(0)
+        gain_BC = torch.stack([(slope**2 / (curvature + _SMOOTHING)).sum((1, 2)) for slope, curvature in sides]).sum(0)
         best_B = gain_BC.argmax(-1)
         leaf_BU = 2 * leaf_BU + above_UC.T[best_B].long()
     member_BQU = torch.nn.functional.one_hot(leaf_BU, 2**DEPTH).mT.to(above_UC)

@@ -62,7 +62,7 @@ class Source:
         self.degrees = [self._of(degree, degree_N) for degree in degrees]
 
     def _supported(self) -> Tensor:
-        """Degrees of the rows, lowered where few images tell of so many moments; what is complete is left alone."""
+        """Degrees of the rows, lowered where few images tell of that many moments; what is complete is left alone."""
         degree_N = self.repeats.degree_N
         for higher, lower in itertools.pairwise(reversed(LADDER)):
             pool_N = (degree_N >= higher) | self.complete_N

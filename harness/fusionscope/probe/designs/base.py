@@ -24,7 +24,7 @@ DESIGNS = Register(group="fusionscope.designs", what="design")
 
 
 class Sampling(Protocol):
-    """What a design is told of the measurement besides its own options: fields of `fusionscope.probe.ProbeSpec`."""
+    """What a design is given of the measurement besides its own options: fields of `fusionscope.probe.ProbeSpec`."""
 
     @property
     def scoring(self) -> "Scoring": ...

@@ -68,7 +68,7 @@ def representation_pid(
         task: A task whose candidates are single tokens.
         layers: As in `probe`.
         components: Principal components kept of each source.
-        max_pairs: Use at most so many pairs, drawn by the seed.
+        max_pairs: Maximum number of pairs, drawn by the seed.
         batch_size: Sequences per pass; found automatically by default. Out of memory halves it either way.
         seed: Of the draw.
 
@@ -135,7 +135,7 @@ def _pooled(passes: Passes, rows: Rows, images: Sequence[dict[str, Tensor]], pai
     ends = starts + torch.tensor([len(own) for own in tokens])[:, None]
     lengths = torch.tensor([len(ids) for ids in whole])[:, None]
     hidden = lvlm.read(batch, passes.layers, place.expand(len(cells), -1))
-    sight = torch.stack([_mean(hidden[layer], (place >= starts) & (place < ends)) for layer in passes.layers])
+    vision = torch.stack([_mean(hidden[layer], (place >= starts) & (place < ends)) for layer in passes.layers])
     text = torch.stack([_mean(hidden[layer], (place >= ends) & (place < lengths)) for layer in passes.layers])
     last = hidden[lvlm.n_layers]
     final = {
@@ -143,7 +143,7 @@ def _pooled(passes: Passes, rows: Rows, images: Sequence[dict[str, Tensor]], pai
     }
     targets = rows.targets[[b for _, b in cells]]
     only = replace(passes, layers=[lvlm.n_layers])
-    return sight, text, only.logprob(final, targets)[0, :, 0].double().cpu()
+    return vision, text, only.logprob(final, targets)[0, :, 0].double().cpu()
 
 
 def _mean(hidden_NSD: Tensor, where_NS: Tensor) -> Tensor:

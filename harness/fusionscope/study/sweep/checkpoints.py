@@ -133,8 +133,8 @@ def _name(path: Path) -> dict[str, Any]:
 
 def _of_run(directory: Path) -> list[Checkpoint]:
     """The checkpoints of all stages of a run; the one to resume from is none of its own."""
-    journey = Run.find(directory)
-    stages = journey.stages if journey else ()
+    run = Run.find(directory)
+    stages = run.stages if run else ()
     found = [
         _stage_checkpoint(path)
         for stage in stages
@@ -150,26 +150,26 @@ def _of_run(directory: Path) -> list[Checkpoint]:
 
 
 def _stage_checkpoint(path: Path) -> Checkpoint:
-    """A ``.ckpt`` file, or DeepSpeed's directory of that name, with its place in the journey, where it lies in one."""
+    """A ``.ckpt`` file, or DeepSpeed's directory of that name, with its place in the run, where it lies in one."""
     if not path.exists():
         raise ConfigError(f"{path} does not exist", "a .ckpt is a checkpoint of one of our stages", "correct the path")
     match = _STEP.search(path.stem)
     step = int(match[1]) if match else _steps_in(path)
     folder = path.resolve().parent.parent
     config = folder / "config.yaml" if (folder / "config.yaml").is_file() else None
-    journey = Run.find(folder.parent)
-    names = [stage.name for stage in journey.stages] if journey else []
-    if journey is None or folder.name not in names:
-        run = f"{path.resolve().parent.name}/{path.stem}" if match is None else path.resolve().parent.name
-        return Checkpoint(path=str(path), kind="stage", run=run, step=step, stage_step=step, config=config)
+    run = Run.find(folder.parent)
+    names = [stage.name for stage in run.stages] if run else []
+    if run is None or folder.name not in names:
+        name = f"{path.resolve().parent.name}/{path.stem}" if match is None else path.resolve().parent.name
+        return Checkpoint(path=str(path), kind="stage", run=name, step=step, stage_step=step, config=config)
     index = names.index(folder.name)
-    base = journey.stage_directory(names[index - 1]) / "model" if index else None
+    base = run.stage_directory(names[index - 1]) / "model" if index else None
     return Checkpoint(
         path=str(path),
         kind="stage",
-        run=journey.id,
-        run_name=journey.name,
-        step=journey.stages[index].step_offset + step,
+        run=run.id,
+        run_name=run.name,
+        step=run.stages[index].step_offset + step,
         stage=folder.name,
         stage_step=step,
         baseline=bool(callback_settings(config).get("baseline", False)),
