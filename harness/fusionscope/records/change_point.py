@@ -96,14 +96,14 @@ def change_point(values: Floats, errors: Floats, *, level: float = 0.01, coverag
     y_M = cleaned(_block_means(x_N, size))
     rises = fit(y_M[None])
     begin = int(rises.first[rises.rising[0].argmin()])
-    null = _null(x_N[: begin * size], error)
-    onset_C = _crossings(rises, null - float(np.median(y_M[:begin])))
+    null, level_before = _null(y_M[:begin], error), float(np.median(y_M[:begin]))
+    onset_C = _crossings(rises, null - level_before)
     lasts_C = (onset_C > _last_relapse(y_M, rises, null, error)) & (rises.rise[0] > 0)
     if not lasts_C.any():
         return _none(null, p_value(float(rises.score()[0]), len(y_M)))
     best = int(np.where(lasts_C, rises.rising[0], np.inf).argmin())
     p = p_value(float(rises.score(lasts_C)[0]), len(y_M))
-    if p > level or rises.rise[0, best] <= null - float(np.median(y_M[:begin])):
+    if p > level or rises.rise[0, best] <= null - level_before:
         return _none(null, p)
     near_C = lasts_C & (rises.rising[0] - rises.rising[0, best] <= _threshold(coverage, len(y_M)))
     low, high = _probes(int(onset_C[near_C].min()), int(onset_C[near_C].max()), size, len(x_N))

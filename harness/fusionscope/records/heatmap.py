@@ -26,8 +26,10 @@ def grid(records: Sequence[Record], atom: str) -> tuple[NDArray[np.float64], lis
     layers = sorted({record.layer for record in records})
     steps = sorted({record.step for record in records})
     values = np.full((len(layers), len(steps)), np.nan)
+    rows = {layer: i for i, layer in enumerate(layers)}
+    columns = {step: i for i, step in enumerate(steps)}
     for record in records:
-        values[layers.index(record.layer), steps.index(record.step)] = getattr(record, atom)
+        values[rows[record.layer], columns[record.step]] = getattr(record, atom)
     return values, layers, steps
 
 
