@@ -46,10 +46,15 @@ def answer(llava, embeds):
         return llava.model(inputs_embeds=embeds[None]).logits[0, -1, tokens].double().softmax(-1)
 
 
+def own_tokens(llava, task, b):
+    """Embeddings of a question's own tokens, without the template around them."""
+    return llava.adapter.embedding(torch.tensor(llava.tokenizer(task.questions[b].text)["input_ids"][1:]))
+
+
 def test_mean_is_the_mean_embedding(llava, task, parts):
     found = posteriors(llava, task, ProbeSpec(design="masked", layers="last", design_options={"mask": "mean"}))
     images = moments(parts(a, 0)[1][parts(a, 0)[2]] for a in range(3))
-    words = moments(parts(0, b)[1][~parts(0, b)[2]] for b in range(2))
+    words = moments(own_tokens(llava, task, b) for b in range(2))
     for n, (a, b) in enumerate(task.pairs.tolist()):
         ids, embeds, here = parts(a, b)
         torch.testing.assert_close(found.joint[0, n], answer(llava, embeds), atol=1e-5, rtol=0)
@@ -132,7 +137,7 @@ def test_the_noises_statistics_are_computed_once_for_the_same_weights(llava, tas
     from fusionscope.probe.designs import masked
 
     counted = []
-    monkeypatch.setattr(masked, "moments", lambda embeddings: counted.append(1) or moments(embeddings))
+    monkeypatch.setattr(masked, "moments", lambda *args: counted.append(1) or moments(*args))
     cache = FeatureCache()
     spec = ProbeSpec(design="masked", layers="last")
     bare = posteriors(llava, task, spec)

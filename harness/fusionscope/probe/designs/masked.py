@@ -7,8 +7,9 @@ happens unasked.
 Shapes: N pairs, K answers, L layers, D width.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from time import perf_counter
 from typing import ClassVar, Literal, get_args
@@ -36,6 +37,9 @@ Mask = Literal["noise", "mean", "remove", "other"]
 @dataclass(frozen=True, kw_only=True)
 class Masked(PairDesign):
     """p(y | image) and p(y | question) of natural pairs from passes in which the other modality is replaced.
+
+    Noise and means have the statistics of what they replace: of the images' tokens, and of the questions' own tokens
+    without the template around them, each pair counting once.
 
     Args:
         mask: What replaces a modality: ``"noise"`` (calibrated normal embeddings, the paper's), ``"mean"`` (the mean
@@ -86,7 +90,7 @@ class Masked(PairDesign):
             images = features_of(lvlm, task, execution)
             passes = passes_for(lvlm, layers, images, rows, lens, execution, f"{task.name} (masked)")
             pairs, answers = chosen_pairs(task, spec)
-            job = _Job(
+            job = MaskedRun(
                 design=self,
                 lvlm=lvlm,
                 task=task,
@@ -96,32 +100,10 @@ class Masked(PairDesign):
                 rows=rows,
                 images=images,
                 pairs=pairs,
+                statistics=pairs,
+                fallback=spec.fallback,
             )
-            joint, mass = _scored(job, run_pairs(passes, images, rows, pairs), rows)
-            language, language_mass = _averaged(job, without_image(job))
-            vision, vision_mass = _averaged(job, without_question(job))
-        return PairPosteriors(
-            task=task.name,
-            design=self.name,
-            layers=tuple(layers),
-            n_layers=lvlm.n_layers,
-            mass=mass,
-            joint=joint,
-            vision=vision,
-            language=language,
-            pairs=pairs,
-            pair_answers=answers,
-            features_vision=image_features(images)[pairs[:, 0]],
-            features_language=text_features(lvlm, rows)[pairs[:, 1]],
-            seconds=perf_counter() - start,
-            tokens=passes.tokens[0],
-            batch_rows=passes.budget.rows,
-            details={
-                "draws": float(self.draws),
-                "fallback_rate_vision": float((vision_mass < FALLBACK_MASS).double().mean()),
-                "fallback_rate_language": float((language_mass < FALLBACK_MASS).double().mean()),
-            },
-        )
+            return masked_posteriors(job, self.name, layers, answers, start)
 
 
 _MASKS: dict[str, str] = {
@@ -133,8 +115,22 @@ _MASKS: dict[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
-    """The fixed parts of one probe."""
+class MaskedRun:
+    """The fixed parts of one probe.
+
+    Args:
+        design: What replaces a modality.
+        lvlm: The model.
+        task: The task.
+        spec: Scoring and seed.
+        execution: How to run.
+        passes: The runner.
+        rows: The sequences of the task's questions.
+        images: Features of the task's images.
+        pairs: int64 [N, 2], the pairs that are run.
+        statistics: int64 [M, 2], the pairs whose tokens the replacements have the statistics of.
+        fallback: Uniform distribution where the options hold less than this mass; None keeps all.
+    """
 
     design: Masked
     lvlm: LVLM
@@ -145,21 +141,62 @@ class _Job:
     rows: Rows
     images: list[Features]
     pairs: Tensor
+    statistics: Tensor
+    fallback: float | None
 
 
-def _scored(job: _Job, logprob: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+def masked_posteriors(
+    job: MaskedRun, design: str, layers: Sequence[int], answers: Tensor, start: float
+) -> PairPosteriors:
+    """Posteriors of a run, whole and with either modality replaced.
+
+    Args:
+        job: The run.
+        design: Name of the design.
+        layers: Layer numbers.
+        answers: int64 [N], the pairs' right answers.
+        start: `perf_counter` when the probe began.
+    """
+    joint, mass = _scored(job, run_pairs(job.passes, job.images, job.rows, job.pairs), job.rows)
+    language, language_mass = _averaged(job, without_image(job))
+    vision, vision_mass = _averaged(job, without_question(job))
+    return PairPosteriors(
+        task=job.task.name,
+        design=design,
+        layers=tuple(layers),
+        n_layers=job.lvlm.n_layers,
+        mass=mass,
+        joint=joint,
+        vision=vision,
+        language=language,
+        pairs=job.pairs,
+        pair_answers=answers,
+        features_vision=image_features(job.images)[job.pairs[:, 0]],
+        features_language=text_features(job.lvlm, job.rows)[job.pairs[:, 1]],
+        seconds=perf_counter() - start,
+        tokens=job.passes.tokens[0],
+        batch_rows=job.passes.budget.rows,
+        details={
+            "draws": float(job.design.draws),
+            "fallback_rate_vision": float((vision_mass < FALLBACK_MASS).double().mean()),
+            "fallback_rate_language": float((language_mass < FALLBACK_MASS).double().mean()),
+        },
+    )
+
+
+def _scored(job: MaskedRun, logprob: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     score, total = rows.fold(logprob.flatten(1, 2))
-    return to_posteriors(score, total, job.spec.fallback)
+    return to_posteriors(score, total, job.fallback)
 
 
-def _averaged(job: _Job, draw: Callable[[int], tuple[Tensor, Rows]]) -> tuple[Tensor, Tensor]:
+def _averaged(job: MaskedRun, draw: Callable[[int], tuple[Tensor, Rows]]) -> tuple[Tensor, Tensor]:
     """Posteriors and option mass, mean over draws; what is drawn once is run once."""
     random = job.design.mask in ("noise", "other")
     found = [_scored(job, *draw(k)) for k in range(job.design.draws if random else 1)]
     return torch.stack([p for p, _ in found]).mean(0), torch.stack([m for _, m in found]).mean(0)
 
 
-def without_image(job: _Job) -> Callable[[int], tuple[Tensor, Rows]]:
+def without_image(job: MaskedRun) -> Callable[[int], tuple[Tensor, Rows]]:
     """The pass that keeps the question, as a function of the draw."""
     mask = job.design.mask
     if mask == "remove":
@@ -174,7 +211,7 @@ def without_image(job: _Job) -> Callable[[int], tuple[Tensor, Rows]]:
             "use mask='remove' or 'other', or better design='crossed', which masks nothing",
         )
     states = {
-        name: _known(job, f"image/{name}", (image[name] for image in job.images))
+        name: _known(job, f"image/{name}", 0, [image[name] for image in job.images])
         for name in job.lvlm.adapter.image_states
     }
 
@@ -191,7 +228,7 @@ def without_image(job: _Job) -> Callable[[int], tuple[Tensor, Rows]]:
     return run
 
 
-def without_question(job: _Job) -> Callable[[int], tuple[Tensor, Rows]]:
+def without_question(job: MaskedRun) -> Callable[[int], tuple[Tensor, Rows]]:
     """The pass that keeps the image, as a function of the draw."""
     mask, questions = job.design.mask, job.task.questions
     if mask == "remove":
@@ -202,7 +239,7 @@ def without_question(job: _Job) -> Callable[[int], tuple[Tensor, Rows]]:
     if mask == "other":
         return lambda draw: (run_pairs(job.passes, job.images, job.rows, _others(job, draw, column=1)), job.rows)
     spans = [question_span(job.lvlm, question, keep_options=job.design.keep_options) for question in questions]
-    known = _known(job, "text", _text_embeddings(job.lvlm, job.rows))
+    known = _known(job, "text", 1, _span_embeddings(job.lvlm, job.rows, spans))
 
     def run(draw: int) -> tuple[Tensor, Rows]:
         def question(embeds: Tensor, pair: int) -> Tensor:
@@ -215,28 +252,38 @@ def without_question(job: _Job) -> Callable[[int], tuple[Tensor, Rows]]:
     return run
 
 
-def _known(job: _Job, part: str, embeddings: Iterable[Tensor]) -> Moments:
-    """The noise's statistics, computed once for these weights, images and questions where there is a cache."""
+def _known(job: MaskedRun, part: str, column: int, embeddings: Sequence[Tensor]) -> Moments:
+    """The noise's statistics, computed once for these weights, images and questions where there is a cache.
+
+    Args:
+        job: The run.
+        part: What they are the statistics of, for the cache.
+        column: 0 for images, 1 for questions.
+        embeddings: Tokens [T, D] of each image, or of each question.
+    """
+    counts = torch.bincount(job.statistics[:, column], minlength=len(embeddings)).tolist()
+    used = [i for i, count in enumerate(counts) if count]
+    compute = partial(moments, (embeddings[i] for i in used), [counts[i] for i in used])
     cache = job.execution.feature_cache
     if cache is None:
-        return moments(embeddings)
-    over = sha256(repr((digest_of_images(job.task.images), job.rows.ids)).encode()).hexdigest()
+        return compute()
+    over = sha256(repr((digest_of_images(job.task.images), job.rows.ids, counts)).encode()).hexdigest()
     key = (weights_fingerprint([job.lvlm.model]), f"noise/{over}/{part}")
     kept = cache.get(key)
     if kept is None:
-        found = moments(embeddings)
+        found = compute()
         kept = {"mean": found.mean, "std": found.std, "n": torch.tensor(found.n)}
         cache.put(key, kept)
     return Moments(mean=kept["mean"], std=kept["std"], n=int(kept["n"]))
 
 
-def _put(job: _Job, known: Moments, like: Tensor, pair: int, draw: int, part: int) -> Tensor:
+def _put(job: MaskedRun, known: Moments, like: Tensor, pair: int, draw: int, part: int) -> Tensor:
     if job.design.mask == "mean":
         return known.fill(like)
     return known.draw(like, seed_of(job.spec.seed, pair, draw, part + 1), job.design.noise_scale)
 
 
-def _others(job: _Job, draw: int, column: int) -> Tensor:
+def _others(job: MaskedRun, draw: int, column: int) -> Tensor:
     """Pairs whose image (column 0) or question (column 1) is that of another pair, drawn at random."""
     generator = torch.Generator().manual_seed(seed_of(job.spec.seed, draw, column))
     shift = torch.randint(1, max(2, len(job.pairs)), (len(job.pairs),), generator=generator)
@@ -271,7 +318,7 @@ def question_span(lvlm: LVLM, question: Question, *, keep_options: bool) -> Span
     return span
 
 
-def _kept(job: _Job, question: Question) -> str:
+def _kept(job: MaskedRun, question: Question) -> str:
     if question.blanked is None:
         raise InputError(
             f"keep_options=True for the question {question.text[:60]!r}",
@@ -281,8 +328,10 @@ def _kept(job: _Job, question: Question) -> str:
     return question.blanked
 
 
-def _text_embeddings(lvlm: LVLM, rows: Rows) -> list[Tensor]:
-    return [
-        lvlm.adapter.embedding(torch.tensor([i for i in ids if i != IMAGE], device=lvlm.adapter.device))
-        for ids in rows.ids
-    ]
+def _span_embeddings(lvlm: LVLM, rows: Rows, spans: Sequence[Span]) -> list[Tensor]:
+    """Word embeddings [T, D] of each question's own tokens."""
+    tables = []
+    for b, (start, end) in enumerate(spans):
+        ids = torch.tensor(rows.ids[b * rows.per_question][start:end], device=lvlm.adapter.device)
+        tables.append(lvlm.adapter.embedding(ids))
+    return tables

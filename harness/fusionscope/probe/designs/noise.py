@@ -5,6 +5,7 @@ Shapes: T tokens, D width.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -41,17 +42,23 @@ class Moments:
         return self.mean.to(like).expand_as(like)
 
 
-def moments(embeddings: Iterable[Tensor]) -> Moments:
-    """Streamed over tensors [..., D], where these are; nothing but sums is kept."""
+def moments(embeddings: Iterable[Tensor], counts: Iterable[int] | None = None) -> Moments:
+    """Streamed over tensors [..., D], where these are; nothing but sums is kept.
+
+    Args:
+        embeddings: The tensors.
+        counts: How often each counts, at least once; once by default.
+    """
     n, total, square = 0, torch.zeros(()), torch.zeros(())
-    for one in embeddings:
-        flat = one.detach().reshape(-1, one.shape[-1])
+    for tokens, count in zip(embeddings, repeat(1) if counts is None else counts, strict=counts is not None):
+        flat = tokens.detach().reshape(-1, tokens.shape[-1])
         flat = (flat.cpu() if flat.device.type == "mps" else flat).double()
         total, square = total.to(flat), square.to(flat)
+        more = count * len(flat)
         # Sums about the running mean: embeddings far from zero would cancel otherwise.
         delta = flat.mean(0) - (total / n if n else 0)
-        square = square + (flat - flat.mean(0)).square().sum(0) + delta.square() * n * len(flat) / (n + len(flat))
-        total, n = total + flat.sum(0), n + len(flat)
+        square = square + count * (flat - flat.mean(0)).square().sum(0) + delta.square() * n * more / (n + more)
+        total, n = total + count * flat.sum(0), n + more
     return Moments(mean=(total / n).cpu(), std=(square / n).sqrt().cpu(), n=n)
 
 
