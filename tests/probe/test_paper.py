@@ -1,4 +1,4 @@
-"""The paper's design as it was: noise of the question's own tokens and of the image's, per sample, of the train part."""
+"""The paper's design as it was: noise of the question's own tokens and of the image's, per sample."""
 
 import pytest
 import torch
