@@ -21,8 +21,8 @@ RETIRED = {
     r"shares that are none": "fractions outside 0 to 1",
     r"\blearnt\b": "supervised, trained",
 }
-NOT_PROSE = re.compile(r"describe the picture|\"picture\", \"list\"")
-"""What a tokenizer of the sandbox knows: another word would be another model."""
+NOT_PROSE = re.compile(r"describe the picture|\"picture\", \"list\"|diagnostics/bend")
+"""What a tokenizer of the sandbox knows (another word would be another model), and a column of old record files."""
 FILES = [
     path
     for place in ("harness", "callbacks", "tools", "recipes", "README.md")
