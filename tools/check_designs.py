@@ -406,24 +406,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a Markdown file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    head = (
-        "| world | checkpoint | | truth | lower | upper | width | identified | holds | strictly | outside | plug-in |"
-    )
-    lines = [head, "|---" * 12 + "|"]
+    lines: list[str] = []
     started = time.process_time()
     for family in options.only:
         for world in FAMILIES[family]():
             added = table(world, *measure(world, options.draws))
             print("\n".join(added), flush=True)
             lines += added
-    minutes = (time.process_time() - started) / 60
-    title = f"# Coverage of identified intervals, {' and '.join(options.only)}"
+            if options.out:  # after every world: a run that is cut short leaves what it has
+                options.out.write_text(page(lines, options, (time.process_time() - started) / 60))
+
+
+def page(lines: list[str], options: argparse.Namespace, minutes: float) -> str:
     when = (
         f"{datetime.date.today()}, {platform.machine()}, torch {torch.__version__}, one thread, {minutes:.0f} minutes"
     )
-    text = "\n".join([title, f"{when}; {options.draws} draws of every world.", "", *LEGEND, "", *lines]) + "\n"
-    if options.out:
-        options.out.write_text(text)
+    head = (
+        "| world | checkpoint | | truth | lower | upper | width | identified | holds | strictly | outside | plug-in |"
+    )
+    title = f"# Coverage of identified intervals: {', '.join(options.only)}"
+    parts = [title, f"{when}; {options.draws} draws of every world.", "", *LEGEND, "", head, "|---" * 12 + "|", *lines]
+    return "\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
