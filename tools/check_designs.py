@@ -124,8 +124,8 @@ def sandbox_tables() -> tuple[tuple[str, ...], Tensor]:
     right = torch.nn.functional.one_hot(answer, 4).double()
     is_thing = (torch.arange(12) >= 8).double()[:, None]
     tables = []
-    for seen, known, noise in ((0.0, 4.5, 0.3), (1.8, 4.5, 0.8), (5.0, 5.0, 0.8)):
-        strength = seen + (known - seen) * is_thing
+    for vision, knowledge, noise in ((0.0, 4.5, 0.3), (1.8, 4.5, 0.8), (5.0, 5.0, 0.8)):
+        strength = vision + (knowledge - vision) * is_thing
         habits = 0.5 * normal(12, 4, generator=g) + 0.3 * normal(576, 1, 4, generator=g)
         logits = strength * right + habits + noise * normal(576, 12, 4, generator=g)
         tables.append(logits.softmax(-1))
@@ -299,8 +299,10 @@ def few_questions() -> World:
     images, questions = 1500, 1500
     first, second = (nonlinear(n, 4, g)[0] for n in (images, questions))
     one_hot = torch.nn.functional.one_hot
-    own = 1.5 * one_hot(first, 4)[:, None] + 2.0 * one_hot(second, 4) + 2.0 * one_hot((first[:, None] + second) % 4, 4)
-    p = (own + 0.7 * normal(images, questions, 4, generator=g)).softmax(-1)
+    logits = (
+        1.5 * one_hot(first, 4)[:, None] + 2.0 * one_hot(second, 4) + 2.0 * one_hot((first[:, None] + second) % 4, 4)
+    )
+    p = (logits + 0.7 * normal(images, questions, 4, generator=g)).softmax(-1)
     truth = truth_of(p[None], torch.full((images, questions), 1 / (images * questions), dtype=torch.float64))
     n, each, listed, at_once = 200, 4, 60, 2
 

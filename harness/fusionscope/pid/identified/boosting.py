@@ -29,13 +29,13 @@ def boosted(x_UM: Tensor, weights_BU: Tensor, target_BUK: Tensor) -> Tensor:
         target_BUK: Distributions to predict, float64; anything where the weight is 0.
     """
     above_UC = _questions(x_UM)
-    share_BU = weights_BU / weights_BU.mean(-1, keepdim=True)
-    mean_B1K = (share_BU[..., None] * target_BUK).sum(1, keepdim=True) / share_BU.sum(1)[:, None, None]
+    fraction_BU = weights_BU / weights_BU.mean(-1, keepdim=True)
+    mean_B1K = (fraction_BU[..., None] * target_BUK).sum(1, keepdim=True) / fraction_BU.sum(1)[:, None, None]
     score_BUK = mean_B1K.clamp(min=1e-6).log().expand_as(target_BUK).clone()
     for _ in range(TREES):
         p_BUK = score_BUK.softmax(-1)
-        gradient = share_BU[..., None] * (target_BUK - p_BUK)
-        curvature = share_BU[..., None] * p_BUK * (1 - p_BUK)
+        gradient = fraction_BU[..., None] * (target_BUK - p_BUK)
+        curvature = fraction_BU[..., None] * p_BUK * (1 - p_BUK)
         score_BUK = score_BUK + RATE * _tree(above_UC, gradient, curvature)
     return score_BUK.softmax(-1)
 

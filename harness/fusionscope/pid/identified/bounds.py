@@ -77,8 +77,8 @@ class Source:
         z_LND = self.z_LND[..., : degree + 1]
         pool_N = (degree_N >= degree) | self.complete_N
         weights_N = self.clusters.weights_N * pool_N
-        seen = [self._seen(z_LND, weights_N, fold) for fold in range(self.clusters.folds)]
-        moments_VLD, covariance_VLDD = (torch.stack(x) for x in zip(*seen, strict=True))
+        others = [self._of_others(z_LND, weights_N, fold) for fold in range(self.clusters.folds)]
+        moments_VLD, covariance_VLDD = (torch.stack(x) for x in zip(*others, strict=True))
         nearest = nearest_moments(moments_VLD.flatten(0, 1), covariance_VLDD.flatten(0, 1))
         return _Degree(
             here_N=degree_N == degree,
@@ -86,7 +86,7 @@ class Source:
             covariance_VLDD=covariance_VLDD,
         )
 
-    def _seen(self, z_LND: Tensor, weights_N: Tensor, fold: int) -> tuple[Tensor, Tensor]:
+    def _of_others(self, z_LND: Tensor, weights_N: Tensor, fold: int) -> tuple[Tensor, Tensor]:
         """The moments' mean over the other folds' rows, and its covariance as of all rows."""
         others_N = weights_N * (self.clusters.fold_N != fold)
         others_N = others_N if bool(others_N.any()) else weights_N

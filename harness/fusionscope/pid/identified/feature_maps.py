@@ -37,9 +37,9 @@ def principal_components(x_UD: Tensor, weights_U: Tensor) -> Tensor:
 
     From the second moments over the shorter side: there are thousands of features, of hundreds of objects.
     """
-    share_U1 = (weights_U / weights_U.sum())[:, None]
-    centred = x_UD - (share_U1 * x_UD).sum(0)
-    deviation = (share_U1 * centred**2).sum(0).sqrt()
+    fraction_U1 = (weights_U / weights_U.sum())[:, None]
+    centred = x_UD - (fraction_U1 * x_UD).sum(0)
+    deviation = (fraction_U1 * centred**2).sum(0).sqrt()
     z_UD = centred / torch.where(deviation > 1e-9 * deviation.max().clamp(min=1e-300), deviation, torch.inf)
     if z_UD.shape[0] <= z_UD.shape[1]:
         squares, vectors = torch.linalg.eigh(z_UD @ z_UD.mT)

@@ -86,7 +86,7 @@ def repeats(
     drawn_N, mass_N = counts_C[cell_N], _sum(weights_N, cell_N, len(cell_C))[cell_N]
     whole_N = drawn_N >= size_N
     relative_N = weights_N * drawn_N / mass_N
-    share_N = mass_N / _sum(weights_N, object_N, n_objects)[object_N]
+    fraction_N = mass_N / _sum(weights_N, object_N, n_objects)[object_N]
     power_N = torch.where(whole_N, float(max_degree), drawn_N.clamp(max=max_degree).double())
     usable_O = torch.full((n_objects,), float(max_degree), dtype=torch.float64, device=p_LNK.device)
     usable_O = usable_O.scatter_reduce(0, object_N, power_N, "amin").long()
@@ -94,14 +94,14 @@ def repeats(
     complete_O = complete_O.scatter_reduce(0, object_N, whole_N.double(), "amin") > 0
     degree = int(usable_O.max())
     value_LCK, row_LNK = _powers(p_LNK, cell_N, relative_N, size_N, len(cell_C), degree)
-    value_LOK, row_LNK = _over_strata(value_LCK, row_LNK, cell_C, cell_N, object_N, stratum_N, share_N)
+    value_LOK, row_LNK = _over_strata(value_LCK, row_LNK, cell_C, cell_N, object_N, stratum_N, fraction_N)
     ladder_O = torch.tensor([max(s for s in LADDER if s <= d) for d in range(1, max_degree + 1)], device=p_LNK.device)
     ladder_O = ladder_O[usable_O - 1]
     moments_LNKD = (value_LOK[:, object_N] + row_LNK) @ from_monomials(degree, like=p_LNK).mT
     within_ND = torch.arange(degree + 1, device=p_LNK.device) <= ladder_O[object_N, None]
-    share_of_object_N = weights_N / _sum(weights_N, object_N, n_objects)[object_N]
+    fraction_of_object_N = weights_N / _sum(weights_N, object_N, n_objects)[object_N]
     mean_LOK = torch.zeros(p_LNK.shape[0], n_objects, p_LNK.shape[2], dtype=p_LNK.dtype, device=p_LNK.device)
-    mean_LOK = mean_LOK.index_add(1, object_N, share_of_object_N[:, None] * p_LNK)
+    mean_LOK = mean_LOK.index_add(1, object_N, fraction_of_object_N[:, None] * p_LNK)
     return Repeats(
         moments_LNKD=torch.where(within_ND[:, None], moments_LNKD, 0.0),
         degree_N=torch.where(complete_O, COMPLETE, ladder_O)[object_N],
@@ -198,7 +198,7 @@ def _over_strata(
     cell_N: Tensor,
     object_N: Tensor,
     stratum_N: Tensor,
-    share_N: Tensor,
+    fraction_N: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Powers of ``m = sum_g pi_g u_g`` from those of the u_g, [L, O, K, D], and the rows' parts [L, N, K, D]."""
     strata, n_objects = int(stratum_N.max()) + 1, int(object_N.max()) + 1
@@ -206,7 +206,7 @@ def _over_strata(
         return value_LCKD, row_LNKD
     degree = value_LCKD.shape[-1] - 1
     factorial = torch.tensor([math.factorial(k) for k in range(degree + 1)], dtype=row_LNKD.dtype).to(row_LNKD.device)
-    scale_ND = share_N[:, None] ** torch.arange(degree + 1, device=share_N.device) / factorial
+    scale_ND = fraction_N[:, None] ** torch.arange(degree + 1, device=fraction_N.device) / factorial
     scale_CD = torch.zeros_like(value_LCKD[0, :, 0]).index_copy(0, cell_N, scale_ND)
     nothing = torch.zeros_like(factorial)
     nothing[0] = 1.0
@@ -225,7 +225,7 @@ def _over_strata(
         for other in (x for i, x in enumerate(parts) if i != g):
             others = _product(others, other)
         of_g = (stratum_N == g).nonzero()[:, 0]
-        part = row_LNKD[:, of_g] * (scale_ND / share_N[:, None])[of_g, None]
+        part = row_LNKD[:, of_g] * (scale_ND / fraction_N[:, None])[of_g, None]
         rows[:, of_g] = _product(part, others[:, object_N[of_g]])
     return whole * factorial, rows * factorial
 

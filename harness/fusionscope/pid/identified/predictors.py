@@ -133,35 +133,35 @@ def _least_squares(map_UM: Tensor, training: _Training, fold: int) -> Tensor:
     """
     w_U, target_LUK = training.weights_VU[fold], training.target_VLUK[fold]
     problems, _, answers = target_LUK.shape
-    share_U = w_U / w_U.sum()
+    fraction_U = w_U / w_U.sum()
     mean_LK = training.mean_VLK[fold]
-    centred_UM = map_UM - share_U @ map_UM
+    centred_UM = map_UM - fraction_U @ map_UM
     y_UT = (target_LUK - mean_LK[:, None]).movedim(1, 0).flatten(1)
-    squares_M, axes = torch.linalg.eigh(centred_UM.mT @ (share_U[:, None] * centred_UM))
+    squares_M, axes = torch.linalg.eigh(centred_UM.mT @ (fraction_U[:, None] * centred_UM))
     rotated_UM = centred_UM @ axes
-    along_MT = rotated_UM.mT @ (share_U[:, None] * y_UT)
+    along_MT = rotated_UM.mT @ (fraction_U[:, None] * y_UT)
     best = torch.stack([y_UT, y_UT])
     least_L = torch.full_like(mean_LK[:, 0], torch.inf)
     for penalty in PENALTIES:
         shrunk_M = 1 / (squares_M.clamp(min=0.0) + penalty * len(w_U) ** -0.5)
         fitted_UT = rotated_UM @ (shrunk_M[:, None] * along_MT)
-        leverage_U1 = (share_U * (rotated_UM**2 @ shrunk_M))[:, None]
-        left_out_UT = y_UT - (y_UT - fitted_UT) / (1 - leverage_U1 - share_U[:, None]).clamp(min=1e-6)
-        error_L = (share_U @ (y_UT - left_out_UT) ** 2).reshape(problems, answers).sum(-1)
+        leverage_U1 = (fraction_U * (rotated_UM**2 @ shrunk_M))[:, None]
+        left_out_UT = y_UT - (y_UT - fitted_UT) / (1 - leverage_U1 - fraction_U[:, None]).clamp(min=1e-6)
+        error_L = (fraction_U @ (y_UT - left_out_UT) ** 2).reshape(problems, answers).sum(-1)
         better_T = (error_L < least_L).repeat_interleave(answers)
         best = torch.where(better_T, torch.stack([fitted_UT, left_out_UT]), best)
         least_L = torch.minimum(error_L, least_L)
     both = best.reshape(2, -1, problems, answers).movedim(2, 1) + mean_LK[:, None]
-    return _calibrated(both[0], both[1], target_LUK, share_U)
+    return _calibrated(both[0], both[1], target_LUK, fraction_U)
 
 
-def _calibrated(fitted_LUK: Tensor, left_out_LUK: Tensor, target_LUK: Tensor, share_U: Tensor) -> Tensor:
+def _calibrated(fitted_LUK: Tensor, left_out_LUK: Tensor, target_LUK: Tensor, fraction_U: Tensor) -> Tensor:
     """Distributions from fitted values: floored, sharpened, normalised."""
     best_LUK, least_L = fitted_LUK, torch.full_like(fitted_LUK[:, 0, 0], torch.inf)
     for floor in FLOORS:
         for power in SHARPNESS:
             trial, q_LUK = (_distribution(x, floor, power) for x in (left_out_LUK, fitted_LUK))
-            loss_L = cross_entropy(target_LUK, trial) @ share_U
+            loss_L = cross_entropy(target_LUK, trial) @ fraction_U
             best_LUK = torch.where((loss_L < least_L)[:, None, None], q_LUK, best_LUK)
             least_L = torch.minimum(loss_L, least_L)
     return best_LUK
