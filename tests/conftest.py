@@ -157,15 +157,15 @@ def make_run() -> Callable[..., list[Record]]:
 
 
 @pytest.fixture
-def make_journey() -> Callable[..., Run]:
-    def journey(directory: Any) -> Run:
+def make_staged_run() -> Callable[..., Run]:
+    def staged_run(directory: Any) -> Run:
         stages = (
             Stage(name="1_align", status="done", step_offset=0, steps=100),
             Stage(name="2_tune", status="done", step_offset=100, steps=200),
         )
         return Run(directory=directory, recipe="sandbox", digest="0", seed=0, stages=stages)
 
-    return journey
+    return staged_run
 
 
 # Scripts of processes of their own, which register a device: not to be imported by the tests.

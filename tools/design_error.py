@@ -51,7 +51,7 @@ def final_model(directory: Path) -> Path:
         raise SystemExit(
             f"{directory} holds no finished run; finish it with: fusionscope run RECIPE --run-dir {directory}"
         )
-    return run.stage_directory(run.stages[-1].name) / "model"
+    return run.stage_directory(run.stages[-1].name).model
 
 
 def estimates(lvlm: LVLM, task: HeldOutTask, weights: str) -> dict[str, Atoms]:

@@ -61,7 +61,7 @@ def test_a_checkpoint_saved_when_training_ends_is_probed_too(fit, callback, tmp_
     assert steps(tmp_path) == [5, 8]
 
 
-def test_a_journey_gives_stage_and_offset(fit, callback, tmp_path, steps):
+def test_a_run_gives_stage_and_offset(fit, callback, tmp_path, steps):
     stages = (Stage(name="0_a"), Stage(name="1_b"))
     Run(directory=tmp_path, recipe="x", digest="d", seed=None, stages=stages).start("0_a").finish("0_a", 100).start(
         "1_b"

@@ -19,15 +19,15 @@ def test_three_stages_go_through_one_directory_on_one_axis(recipe, tmp_path, fus
     done = fusionscope("run", recipe, "--run-dir", run)
     assert done.returncode == 0, done.stderr[-3000:]
 
-    journey = Run.find(run)
-    assert [(stage.status, stage.steps, stage.step_offset) for stage in journey.stages] == [
+    saved = Run.find(run)
+    assert [(stage.status, stage.steps, stage.step_offset) for stage in saved.stages] == [
         ("done", 6, 0),
         ("done", 6, 6),
         ("done", 6, 12),
     ]
     records = records_of(run)
     places = dict.fromkeys((record.stage, record.step) for record in records)
-    names = [stage.name for stage in journey.stages]
+    names = [stage.name for stage in saved.stages]
     assert list(places) == [(name, 6 * i + step) for i, name in enumerate(names) for step in (0, 3, 6)]
     assert {(record.task, record.law) for record in records} == {
         ("sandbox/synergy", "uniform"),

@@ -27,9 +27,9 @@ def records(make_run: Records) -> list[Record]:
 
 
 def test_event_files_are_rebuilt_with_all_values_and_few_tags(
-    records: list[Record], tmp_path: Path, make_journey: Callable[..., Run]
+    records: list[Record], tmp_path: Path, make_staged_run: Callable[..., Run]
 ) -> None:
-    folder = rebuild(records, tmp_path, make_journey(tmp_path))
+    folder = rebuild(records, tmp_path, make_staged_run(tmp_path))
     events = read(folder)
     tags = events.Tags()
     assert sum(len(tags[kind]) for kind in ("scalars", "images", "tensors")) <= count_tags(3, 4)

@@ -43,11 +43,11 @@ def check_truth():
 def run(tmp_path_factory):
     """A run of one stage and a few steps, probed and saved at its end."""
     directory = tmp_path_factory.mktemp("run")
-    journey = Run(directory=directory, recipe="short", digest="", seed=None, stages=(Stage(name="0"),))
-    journey = journey.start("0").save()
+    short = Run(directory=directory, recipe="short", digest="", seed=None, stages=(Stage(name="0"),))
+    short = short.start("0").save()
     stage = {"class_path": "fusionscope.sandbox.UnimodalPretraining", "init_args": {"seed": 2}}
-    journey.stage_directory("0").mkdir()
-    (journey.stage_directory("0") / "config.yaml").write_text(yaml.safe_dump({"model": stage}))
+    short.stage_directory("0").path.mkdir()
+    short.stage_directory("0").config.write_text(yaml.safe_dump({"model": stage}))
     probing = PIDCallback(["sandbox/vision"], schedule=ONCE, progress=False)
     trainer = L.Trainer(
         max_epochs=1,

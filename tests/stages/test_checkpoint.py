@@ -166,17 +166,17 @@ def test_resume_at_any_step_is_identical(kind, tiny, fit, tmp_path):
             assert torch.equal(value, resumed.state_dict()[name]), (step, name)
 
 
-def test_a_resumed_journey_keeps_its_offset(tiny, fit, tmp_path):
+def test_a_resumed_run_keeps_its_offset(tiny, fit, tmp_path):
     from fusionscope.records import Run, Stage  # type: ignore[attr-defined]
 
-    journey = Run(
+    run = Run(
         directory=tmp_path,
         recipe="r",
         digest="d",
         seed=None,
         stages=(Stage(name="a", status="done", steps=40), Stage(name="b")),
     )
-    journey.start("b").save()
+    run.start("b").save()
     stage = AlignmentPretraining(tiny)
     trainer = fit(stage, n=8)
     assert stage.optimizer_steps == 42

@@ -74,6 +74,8 @@ class FusionscopeCLI(LightningCLI):
         run = Run.find(self.trainer.default_root_dir)
         if run is None or run.current is None or not self.trainer.state.finished:
             return
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside of its class
+            return
         stage = run.current.name
         self.model.export(RunDirectory(run.directory).stage(stage).model)
         if self.trainer.is_global_zero:

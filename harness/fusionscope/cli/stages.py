@@ -8,7 +8,7 @@ from pathlib import Path
 from fusionscope.cli.recipes import find_recipe
 from fusionscope.cli.signals import STOPPED, Child, StopRequest, requeue
 from fusionscope.errors import ConfigError, RunDirectoryError
-from fusionscope.records import Run, RunDirectory, Stage, StageDirectory
+from fusionscope.records import Run, RunDirectory, Stage
 from fusionscope.records.checkpoints import to_resume
 from fusionscope.records.lock import RunLock
 
@@ -117,6 +117,12 @@ def _open(directory: Path, recipe: str, stage_files: dict[str, Path], seed: int 
     for setting in settings:
         if "=" not in setting:
             raise ConfigError(f"--set {setting}", "a setting is KEY=VALUE", "such as --set trainer.max_steps=10")
+        if setting.startswith("trainer.fast_dev_run="):
+            raise ConfigError(
+                f"--set {setting}",
+                "a trial run leaves nothing, and each stage of a run begins with the model that the one before it left",
+                "try one stage: fusionscope fit --config STAGE.yaml --trainer.fast_dev_run=true",
+            )
     digest = hashlib.sha256()
     for path in stage_files.values():
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -144,14 +150,10 @@ def _command(run: Run, stage: str, config: Path, settings: Sequence[str]) -> lis
     if run.seed is not None:
         command += [f"--seed_everything={run.seed}"]
     if index:
-        command += [f"--model.init_args.model={_folder(run, run.stages[index - 1].name).model}"]
-    checkpoint, problem = to_resume(_folder(run, stage).checkpoints)
+        command += [f"--model.init_args.model={run.stage_directory(run.stages[index - 1].name).model}"]
+    checkpoint, problem = to_resume(run.stage_directory(stage).checkpoints)
     if problem:
         print(f"[{stage}] {problem}: goes on from {checkpoint}, which is whole", file=sys.stderr)
     if checkpoint is not None:
         command += [f"--ckpt_path={checkpoint}"]
     return command
-
-
-def _folder(run: Run, stage: str) -> StageDirectory:
-    return RunDirectory(run.directory).stage(stage)

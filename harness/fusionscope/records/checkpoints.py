@@ -12,7 +12,7 @@ from typing import Any
 from fusionscope import parallel
 from fusionscope.errors import DataError
 from fusionscope.records import digests
-from fusionscope.records.directory import LAST, PREVIOUS
+from fusionscope.records.directory import LAST, PREVIOUS, RunDirectory
 from fusionscope.records.run import Run
 
 NEW = "new.ckpt"
@@ -26,7 +26,7 @@ def checkpoint_folder(root: str | os.PathLike[str]) -> Path:
     """
     run = Run.find(root)
     stage = run.current if run else None
-    return (run.stage_directory(stage.name) if run and stage else Path(root)) / "checkpoints"
+    return RunDirectory(root).stage(stage.name if stage else "").checkpoints
 
 
 def save_to_resume(trainer: Any, folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fusionscope.errors import RunDirectoryError
-from fusionscope.records.directory import RunDirectory
+from fusionscope.records.directory import RunDirectory, StageDirectory
 
 _SCHEMA = 1
 Status = Literal["pending", "running", "done"]
@@ -88,9 +88,9 @@ class Run:
         """The stage that is running, or None."""
         return next((stage for stage in self.stages if stage.status == "running"), None)
 
-    def stage_directory(self, stage: str) -> Path:
+    def stage_directory(self, stage: str) -> StageDirectory:
         """Where a stage keeps its checkpoints, its configuration and its model."""
-        return RunDirectory(self.directory).stage(stage).path
+        return RunDirectory(self.directory).stage(stage)
 
     def start(self, name: str) -> "Run":
         """The run with the named stage running, after the steps of those before it."""

@@ -110,10 +110,10 @@ def test_the_printed_table_holds_the_numbers(made: tuple[Path, str, list[Record]
 
 
 def test_figures_follow_the_readers_ink(
-    make_run: Callable[..., list[Record]], make_journey: Callable[..., Run]
+    make_run: Callable[..., list[Record]], make_staged_run: Callable[..., Run]
 ) -> None:
     own = [r for r in make_run() if r.task == "sandbox/synergy" and r.layer == 4]
-    svg = inline_svg(time_card(own, make_journey(Path()), emerged=onset(own)), 'a "label"', "k1")
+    svg = inline_svg(time_card(own, make_staged_run(Path()), emerged=onset(own)), 'a "label"', "k1")
     assert "var(--ink)" in svg
     assert "#1b1c1d" not in svg
     assert 'aria-label="a &quot;label&quot;"' in svg

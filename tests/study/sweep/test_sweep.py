@@ -81,33 +81,33 @@ class Answers(Dataset[dict[str, Any]]):
         return {"id": str(i), "image": Image.fromarray(pixels.numpy()), "conversations": turns}
 
 
-def train(journey: Run, name: str, stage: L.LightningModule) -> Run:
-    journey = journey.start(name).save()
+def train(staged: Run, name: str, stage: L.LightningModule) -> Run:
+    staged = staged.start(name).save()
     schedule = Schedule(every_n_steps=4)
     probing = PIDCallback([small(task) for task in TASKS], schedule=schedule, progress=False)
     trainer = L.Trainer(
         max_epochs=1,
         accelerator="cpu",
         devices=1,
-        default_root_dir=journey.directory,
+        default_root_dir=staged.directory,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[probing, ScheduledCheckpoint(schedule)],
     )
     trainer.fit(stage, datamodule=LlavaDataModule(train=Answers(), batch_size=2, seed=3))
-    stage.export(journey.stage_directory(name) / "model")
-    return journey.finish(name, trainer.global_step).save()
+    stage.export(staged.stage_directory(name).model)
+    return staged.finish(name, trainer.global_step).save()
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two stages, alignment and adapters, probed live."""
-    directory = tmp_path_factory.mktemp("journey") / "tiny-run"
+    directory = tmp_path_factory.mktemp("runs") / "tiny-run"
     base = write(tmp_path_factory.mktemp("base"), seed=0)
     stages = (Stage(name="1_align"), Stage(name="2_lora"))
-    journey = Run(directory=directory, recipe="tiny", digest="0", seed=0, stages=stages).save()
-    journey = train(journey, "1_align", AlignmentPretraining(str(base), warmup_steps=0))
+    staged = Run(directory=directory, recipe="tiny", digest="0", seed=0, stages=stages).save()
+    staged = train(staged, "1_align", AlignmentPretraining(str(base), warmup_steps=0))
     tuning = VisualInstructionTuning(
         str(directory / "1_align" / "model"),
         warmup_steps=0,
@@ -115,7 +115,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         language_model=PartConfig(tune="lora", lr=1e-2),
         lora=LoraSettings(rank=4, alpha=8, dropout=0.0),
     )
-    train(journey, "2_lora", tuning)
+    train(staged, "2_lora", tuning)
     return directory
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fusionscope.errors import ConfigError
-from fusionscope.records import Run, RunDirectory
+from fusionscope.records import Run, StageDirectory
 from fusionscope.records.directory import LAST, PREVIOUS
 from fusionscope.records.yaml_file import read_yaml_file
 
@@ -108,8 +108,9 @@ def _one(target: str) -> list[Checkpoint]:
     path = Path(target)
     if path.suffix == ".ckpt":
         return [_stage_checkpoint(path)]
-    if RunDirectory(path).run.is_file():
-        return _of_run(path)
+    run = Run.find(path)
+    if run is not None and run.stages:
+        return _of_run(run)
     if (path / "adapter_config.json").is_file():
         return [Checkpoint(path=target, kind="adapter", **_name(path))]
     if (path / "config.json").is_file():
@@ -126,27 +127,24 @@ def _one(target: str) -> list[Checkpoint]:
 
 def _name(path: Path) -> dict[str, Any]:
     step = _STEP.search(path.name)
-    if step:
-        return {"run": path.resolve().parent.name, "step": int(step[1]), "stage_step": int(step[1])}
-    return {"run": path.resolve().name}
+    if not step:
+        return {"run": path.resolve().name}
+    folder = path.resolve().parent
+    run = Run.find(folder)  # of a trainer's output directory that was probed while it trained
+    steps = {"step": int(step[1]), "stage_step": int(step[1])}
+    return {"run": folder.name, **steps} if run is None else {"run": run.id, "run_name": run.name, **steps}
 
 
-def _of_run(directory: Path) -> list[Checkpoint]:
+def _of_run(run: Run) -> list[Checkpoint]:
     """The checkpoints of all stages of a run; the one to resume from is none of its own."""
-    run = Run.find(directory)
-    stages = run.stages if run else ()
-    found = [
-        _stage_checkpoint(path)
-        for stage in stages
-        for path in sorted((directory / stage.name / "checkpoints").glob("step=*.ckpt"))
-    ]
-    if not found:
+    paths = [path for stage in run.stages for path in run.stage_directory(stage.name).saved_steps()]
+    if not paths:
         raise ConfigError(
-            f"{directory} holds no checkpoints",
+            f"{run.directory} holds no checkpoints",
             "a run keeps them in STAGE/checkpoints/step=*.ckpt if its recipe has ScheduledCheckpoint",
             "add fusionscope.callbacks.ScheduledCheckpoint to the recipe's callbacks",
         )
-    return found
+    return [_stage_checkpoint(path) for path in paths]
 
 
 def _stage_checkpoint(path: Path) -> Checkpoint:
@@ -155,15 +153,16 @@ def _stage_checkpoint(path: Path) -> Checkpoint:
         raise ConfigError(f"{path} does not exist", "a .ckpt is a checkpoint of one of our stages", "correct the path")
     match = _STEP.search(path.stem)
     step = int(match[1]) if match else _steps_in(path)
-    folder = path.resolve().parent.parent
-    config = folder / "config.yaml" if (folder / "config.yaml").is_file() else None
+    directory = StageDirectory.of_checkpoint(path)
+    folder = directory.path
+    config = directory.config if directory.config.is_file() else None
     run = Run.find(folder.parent)
     names = [stage.name for stage in run.stages] if run else []
     if run is None or folder.name not in names:
         name = f"{path.resolve().parent.name}/{path.stem}" if match is None else path.resolve().parent.name
         return Checkpoint(path=str(path), kind="stage", run=name, step=step, stage_step=step, config=config)
     index = names.index(folder.name)
-    base = run.stage_directory(names[index - 1]) / "model" if index else None
+    base = run.stage_directory(names[index - 1]).model if index else None
     return Checkpoint(
         path=str(path),
         kind="stage",
