@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_to_the_same_records(recipe, tmp_path, fusionscope)
     ("old", "new", "message"),
     [
         ("warmup_steps:", "warmap_steps:", "warmap_steps"),
-        ("sandbox/redundant", "sandbax/redundant", "unknown task 'sandbax/redundant'"),
+        ("sandbox/redundant", "sandbax/redundant", "task 'sandbax'"),
         ("tasks:", "layers: [0, 9]\n        tasks:", "layers [0, 9]"),
         ("tune: full", "tune: fill", "fill"),
     ],
