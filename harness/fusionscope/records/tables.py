@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from fusionscope.records.attempts import AttemptHistory
 from fusionscope.records.onset import Onset, Phase, phases
 from fusionscope.records.schema import ATOMS, Record, Series
 from fusionscope.records.series import SHORT, at_end, by_series, last_layer, title
@@ -24,6 +25,17 @@ def stage_ends(records: Sequence[Record]) -> Rows:
             place = (*series, record.stage, str(record.step))
             atoms = [with_error(record, atom) for atom in ATOMS]
             rows.append((*place, *atoms, fraction(record.accuracy), str(record.n)))
+    return rows
+
+
+def attempts(history: Sequence[AttemptHistory]) -> Rows:
+    """The attempts at a run: where each began, what it recorded and how much of that a later one has retired."""
+    rows: list[tuple[str, ...]] = [("attempt", "started", "begins", "steps", "records", "retired")]
+    for past in history:
+        attempt = past.attempt
+        begins = "anew" if attempt.parent is None else f"from attempt {attempt.parent}, step {attempt.from_step}"
+        steps = "" if past.first_step is None else f"{past.first_step} to {past.last_step}"
+        rows.append((str(attempt.attempt), attempt.started, begins, steps, str(past.records), str(past.retired)))
     return rows
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fusionscope.errors import RunDirectoryError
-from fusionscope.records import Record, RecordFile, Run
+from fusionscope.records import Attempt, Record, RecordFile, Run
 from fusionscope.records.onset import onset
 from fusionscope.records.tables import depth_phases, diagnostics, stage_ends
 from fusionscope.study.page import inline_svg, sentences
@@ -224,3 +224,17 @@ def test_a_figure_of_designs() -> None:
         {"a": {"crossed": dict.fromkeys(("redundancy", "unique_vision", "unique_language", "synergy"), 0.1)}}
     )
     assert "crossed" in inline_svg(figure, "designs", "x")
+
+
+def test_attempts_are_shown_with_what_was_retired(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.append(make_record(step=step, synergy=0.1) for step in range(4))
+    assert "Attempts" not in report(tmp_path)
+    file.open_attempt(Attempt(run="run", attempt=2, parent=1, from_step=1, stage="1_align", stage_step=0))
+    file.append([make_record(step=3, synergy=0.75, attempt=2)])
+    text, page = report(tmp_path), (tmp_path / "report.html").read_text()
+    assert "from attempt 1, step 1" in text
+    assert "from attempt 1, step 1" in page
+    assert "0.750" in text
+    rows = {line.split()[0]: line.split()[-2:] for line in text.split("Attempts at this run:")[1].splitlines()[2:4]}
+    assert rows == {"1": ["4", "2"], "2": ["1", "0"]}

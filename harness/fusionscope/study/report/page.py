@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from fusionscope.records import ATOMS, Record, Run, tables
+from fusionscope.records import ATOMS, AttemptHistory, Record, Run, tables
 from fusionscope.records.series import SHORT, at_end, by_series, last_layer, title
 from fusionscope.study.page import (
     SOURCES,
@@ -22,8 +22,8 @@ from fusionscope.study.page import (
 from fusionscope.study.report.figures import diagnostics_figure, heatmap_card, largest, layers_card, time_card
 
 
-def run_page(records: Sequence[Record], run: Run | None, *, name: str) -> str:
-    """The page of one run, as HTML."""
+def run_page(records: Sequence[Record], run: Run | None, *, name: str, history: Sequence[AttemptHistory] = ()) -> str:
+    """The page of one run, as HTML; its attempts are shown where there are several."""
     stages = ", ".join(dict.fromkeys(r.stage for r in sorted(records, key=lambda r: r.step)))
     lead = f"How vision, language and their fusion carry the answers, in bits, over {stages}."
     return page(
@@ -34,10 +34,18 @@ def run_page(records: Sequence[Record], run: Run | None, *, name: str) -> str:
             _time_section(records, run),
             _depth_section(records),
             section("Diagnostics", _diagnostics(records), paragraph(costs(records) + ".")),
+            _attempts_section(history),
             section("Methods", paragraph(" ".join(sentences(records, run)))),
             section("Sources", citations(SOURCES)),
         ],
     )
+
+
+def _attempts_section(history: Sequence[AttemptHistory]) -> str:
+    if len(history) < 2:
+        return ""
+    note = "The page shows the newest attempt and what it continues; retired records stay in records.jsonl."
+    return section("Attempts", table(tables.attempts(history)), note=note)
 
 
 def costs(records: Sequence[Record]) -> str:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from fusionscope.errors import RunDirectoryError
-from fusionscope.records import Record, Run, RunDirectory, read_records, tables
+from fusionscope.records import AttemptHistory, Record, RecordFile, Run, RunDirectory, read_records, tables
 from fusionscope.records.series import folders, last_layer, run_names, title
 from fusionscope.study.page import save
 from fusionscope.study.report.figures import depth_figure, diagnostics_figure, time_figure
@@ -26,15 +26,17 @@ def report(run_dir: str | os.PathLike[str]) -> str:
     records = read_records(directory.path)
     _need_last_layer(directory, records)
     names = run_names(records)
+    history = RecordFile(directory.records).history()
     if len(names) == 1:
         # A sweep of a run lies in a folder of it.
         run = Run.find(directory) or Run.find(directory.path.resolve().parent)
-        return f"{_run_report(directory, records, run, directory.name)}\n{_curves(directory)}"
+        return f"{_run_report(directory, records, run, directory.name, history)}\n{_curves(directory)}"
     parts = []
     for identity, folder in folders(names).items():
         of_run = [record for record in records if record.run == identity]
         name = names[identity]
-        parts.append(f"{name}\n{_run_report(directory.part(folder), of_run, None, name)}")
+        past = [attempt for attempt in history if attempt.attempt.run == identity]
+        parts.append(f"{name}\n{_run_report(directory.part(folder), of_run, None, name, past)}")
     return "\n\n".join([*parts, _curves(directory)])
 
 
@@ -52,13 +54,16 @@ def summary(records: Sequence[Record]) -> str:
     return "\n".join([*lines, "", costs(records)])
 
 
-def _run_report(directory: RunDirectory, records: Sequence[Record], run: Run | None, name: str) -> str:
+def _run_report(
+    directory: RunDirectory, records: Sequence[Record], run: Run | None, name: str, history: Sequence[AttemptHistory]
+) -> str:
     save(time_figure(records, run), directory.figures / "time")
     save(depth_figure(records), directory.figures / "depth")
     save(diagnostics_figure(records), directory.figures / "diagnostics")
-    directory.report.write_text(run_page(records, run, name=name), encoding="utf-8")
+    directory.report.write_text(run_page(records, run, name=name, history=history), encoding="utf-8")
     where = f"Report:  {directory.report} (figures as PNG and SVG in {directory.figures})"
-    return "\n".join([summary(records), "", where])
+    attempts = ["Attempts at this run:", *tables.as_text(tables.attempts(history)), ""] if len(history) > 1 else []
+    return "\n".join([summary(records), "", *attempts, where])
 
 
 def _need_last_layer(directory: RunDirectory, records: Sequence[Record]) -> None:
