@@ -164,7 +164,8 @@ def _strength(synergy: Floats, language: Floats) -> Floats:
 
 
 def _together(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    stands = holm([verdict.p_value for verdict in verdicts], LEVEL)
+    # A task of which the rule says nothing was tested too: it could have been called something.
+    stands = holm([1.0 if math.isnan(verdict.p_value) else verdict.p_value for verdict in verdicts], LEVEL)
     return [v if stood else replace(v, verdict=UNDECIDED) for v, stood in zip(verdicts, stands, strict=True)]
 
 
