@@ -107,6 +107,16 @@ def diagnostics(records: Sequence[Record]) -> Rows:
     return rows
 
 
+def task_sources(records: Sequence[Record]) -> Rows:
+    """Of each task its licence, what was left out of its source and how to cite it."""
+    latest = {record.task: record for record in sorted(records, key=lambda record: record.step)}
+    rows: list[tuple[str, ...]] = [("task", "licence", "left out", "cite")]
+    for task, record in latest.items():
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in record.dropped.items() if count)
+        rows.append((task, record.licence or "not stated", dropped or "nothing", record.citation or "not stated"))
+    return rows
+
+
 def with_error(record: Record, atom: str) -> str:
     """An atom with its standard error, where there is one; with the interval of what is identified, where it is one.
 

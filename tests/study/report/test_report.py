@@ -206,6 +206,22 @@ def test_settings_that_are_not_default_are_said(make_record: Callable[..., Recor
     assert "Settings other than the defaults: fallback 0.3, max pairs 40." in text
 
 
+def test_sources_and_attempts_are_shown(tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    source = {"dropped": {"unreadable images": 3, "none": 0}, "licence": "CC-BY-4.0", "citation": "Somebody 2020"}
+    first, second = (make_record(attempt=attempt, synergy=0.1 * attempt, **source) for attempt in (1, 2))
+    RecordFile(tmp_path / "records.jsonl").append([first])
+    report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "3 unreadable images</td>" in page
+    assert "CC-BY-4.0" in page
+    assert "Somebody 2020" in page
+    assert "Attempts</h2>" not in page
+    RecordFile(tmp_path / "records.jsonl").append([second])
+    assert "0.200" in report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "Attempts</h2>" in page
+
+
 def test_no_records_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="holds no records"):
         report(tmp_path)

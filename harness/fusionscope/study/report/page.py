@@ -35,6 +35,7 @@ def run_page(records: Sequence[Record], run: Run | None, *, name: str, history: 
             _depth_section(records),
             section("Diagnostics", _diagnostics(records), paragraph(costs(records) + ".")),
             _attempts_section(history),
+            section("Tasks", table(tables.task_sources(records))),
             section("Methods", paragraph(" ".join(sentences(records, run)))),
             section("Sources", citations(SOURCES)),
         ],
