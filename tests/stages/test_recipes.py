@@ -4,6 +4,7 @@ Configurations are in fixtures/configs (see the README there), data is a handful
 """
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from fusionscope.callbacks import PIDCallback, ScheduledCheckpoint
 from fusionscope.cli.fit import FusionscopeCLI
 from fusionscope.cli.recipes import known_recipes
+from fusionscope.cli.signals import StopRequest
 from fusionscope.data import Collator
 from fusionscope.lvlm import LVLM, family_of, miniature, packed_rows
 from fusionscope.stages import base
@@ -74,7 +76,8 @@ def meta(recipe: str) -> LVLM:
 
 def parsed(name: str, *arguments: str) -> FusionscopeCLI:
     given = ["--config", str(known_recipes()[name]), *arguments]
-    return FusionscopeCLI(run=False, args=given, save_config_callback=None, seed_everything_default=0)
+    settings = {"run": False, "args": given, "save_config_callback": None, "seed_everything_default": 0}
+    return FusionscopeCLI(StopRequest(), ExitStack(), **settings)
 
 
 def test_all_recipes_of_real_models_are_here():
