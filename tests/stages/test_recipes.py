@@ -43,11 +43,11 @@ REAL = {
 @pytest.fixture
 def data_folder(tmp_path, monkeypatch):
     """What the recipes' comments ask for, in miniature."""
-    pictures = tmp_path / "data" / "coco" / "val2014"
-    pictures.mkdir(parents=True)
+    images = tmp_path / "data" / "coco" / "val2014"
+    images.mkdir(parents=True)
     rows = []
     for i in range(8):
-        Image.new("RGB", (8, 8), (30 * i, 9, 9)).save(pictures / f"{i}.jpg")
+        Image.new("RGB", (8, 8), (30 * i, 9, 9)).save(images / f"{i}.jpg")
         rows += [
             {"question_id": len(rows), "image": f"{i}.jpg", "text": f"Is there a {name} in the image?", "label": "yes"}
             for name in ("car", "cat", "dog", "cup", "bus", "hat", "man")
@@ -58,7 +58,7 @@ def data_folder(tmp_path, monkeypatch):
     row = {"id": "0", "image": "0.jpg", "conversations": turns}
     for name in ("llava_pretrain/blip_laion_cc_sbu_558k", "llava_finetune/llava_v1_5_mix665k", "finetune/train"):
         path = tmp_path / "data" / f"{name}.json"
-        path.parent.mkdir()
+        (path.parent / "images").mkdir(parents=True)
         path.write_text(json.dumps([row]))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "arrow")
     monkeypatch.chdir(tmp_path)
