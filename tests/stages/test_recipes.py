@@ -99,7 +99,7 @@ def test_a_recipe_parses_and_builds_its_model(name, data_folder, monkeypatch):
     assert probe.schedule.at_start
     assert all(probe.schedule.due(step) for step in range(1, 5199) if saver.schedule.due(step))
     (task,) = probe.monitor.tasks
-    assert len(task.pairs) == 48
+    assert len(task.pairs) == 8 * 7  # n counts images, of which there are 8 here, each with its questions
 
     monkeypatch.setattr(base, "load", lambda *arguments, **settings: meta(name))
     cli.model.configure_model()
