@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fusionscope.callbacks.schedule import Schedule
-from fusionscope.records.checkpoints import checkpoint_folder, save_to_resume
+from fusionscope.records.checkpoints import check_room, checkpoint_folder, save_to_resume
 from fusionscope.records.digests import note_directory
 
 
@@ -45,6 +45,8 @@ class ScheduledCheckpoint(Checkpoint):
         return checkpoint_folder(trainer.default_root_dir)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.fast_dev_run:
+            check_room(self.folder(trainer), pl_module)
         if self.schedule.at_start and trainer.global_step == 0:
             self._save(trainer)
 

@@ -9,8 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from fusionscope import parallel
-from fusionscope.errors import DataError
+from fusionscope.errors import DataError, RunDirectoryError
 from fusionscope.records import digests
 from fusionscope.records.directory import LAST, PREVIOUS, RunDirectory
 from fusionscope.records.run import Run
@@ -27,6 +29,35 @@ def checkpoint_folder(root: str | os.PathLike[str]) -> Path:
     run = Run.find(root)
     stage = run.current if run else None
     return RunDirectory(root).stage(stage.name if stage else "").checkpoints
+
+
+def check_room(folder: Path, module: nn.Module) -> None:
+    """Refuse to train where the disk has no room for a save; every rank must call it.
+
+    Args:
+        folder: The checkpoint folder; need not exist yet.
+        module: What is trained. Its trained weights are saved for probing, and once more with two moments of Adam
+            beside the checkpoint that they replace; frozen weights that somebody saves too come on top.
+
+    Raises:
+        RunDirectoryError: On every rank, where the first one sees too little free space.
+    """
+    weights = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
+    error = parallel.broadcast(_room_error(folder, 4 * weights) if parallel.is_main() else None)
+    if error is not None:
+        raise error
+
+
+def _room_error(folder: Path, needed: int) -> RunDirectoryError | None:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free >= needed:
+        return None
+    return RunDirectoryError(
+        f"{folder} has {free / 1e9:.1f} GB of free space, and a save takes at least {needed / 1e9:.1f} GB",
+        "the weights are saved for probing, and a whole checkpoint beside the one that it replaces",
+        "free some space, or run in a directory on another disk (--run-dir)",
+    )
 
 
 def save_to_resume(trainer: Any, folder: Path) -> None:
