@@ -47,7 +47,7 @@ def test_the_last_checkpoint_is_replaced_all_or_nothing(shards, tmp_path):
 
 
 def test_a_disk_without_room_for_a_save_is_named_before_training(tmp_path, monkeypatch):
-    """1,000 trained numbers of 4 bytes: once for probing, three times (with Adam's moments) beside the last whole one."""
+    """1,000 trained numbers of 4 bytes: once for probing, three times (with Adam's moments) beside the last one."""
     module = torch.nn.ModuleList([torch.nn.Linear(1000, 1, bias=False), torch.nn.Linear(9, 9).requires_grad_(False)])
     folder = tmp_path / "not" / "yet"
     free = {"bytes": 16_000}

@@ -112,3 +112,11 @@ def test_an_unknown_recipe_lists_those_that_there_are(tmp_path, fusionscope):
     assert failed.returncode == 2
     assert "no recipe 'sandbux'" in failed.stderr
     assert "sandbox" in failed.stderr
+
+
+def test_checkpoints_without_the_run_that_they_belong_to_are_not_trained_on(recipe, tmp_path, fusionscope):
+    folder = tmp_path / "run" / "1_align" / "checkpoints"
+    folder.mkdir(parents=True)
+    failed = fusionscope("run", recipe, "--run-dir", tmp_path / "run")
+    assert failed.returncode == 2
+    assert "has checkpoints of 1_align, and no run.json" in failed.stderr

@@ -128,6 +128,13 @@ def _open(directory: Path, recipe: str, stage_files: dict[str, Path], seed: int 
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(repr((seed, list(settings))).encode())
     run = Run.find(directory)
+    orphans = [name for name in stage_files if RunDirectory(directory).stage(name).checkpoints.exists()]
+    if run is None and orphans:
+        raise RunDirectoryError(
+            f"{directory} has checkpoints of {', '.join(orphans)}, and no {RunDirectory(directory).run.name}",
+            "that file says which recipe and seed they belong to; without it another's could be mixed with them",
+            "put it back from a backup, or choose another directory with --run-dir",
+        )
     if run is None or not _begun(directory):
         stages = tuple(Stage(name=name) for name in stage_files)
         return Run(directory=directory, recipe=recipe, digest=digest.hexdigest(), seed=seed, stages=stages).save()
