@@ -5,8 +5,8 @@
 Trains a small edition of the three stages of the sandbox (accumulating gradients, probing, saving) once in peace, and
 once while it is killed with SIGKILL at random moments: the whole process group, or `fusionscope run` alone, whose stage
 must then stop by itself, or the stage alone. After every kill the same command goes on. At the end the weights of every
-stage's model, the whole of every stage's last checkpoint (optimizer, loops, random streams), every record and every
-onset must be equal, bit for bit, but for times. Prints what was hit where. Exits with 1 where anything differs.
+stage's model, the whole of every stage's last checkpoint (optimizer, loops, random streams) and every record, and so the
+curves and onsets that are drawn of them, must be equal, bit for bit; costs aside. Prints what was hit where. Exits with 1 where anything differs.
 """
 
 import argparse
@@ -28,14 +28,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fusionscope.records import RecordFile
+from fusionscope.records import read_records
 from fusionscope.records.directory import LAST
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("0_language", "1_align", "2_instruct")
 STEPS = 24
 EVERY = 4
-_TIMES = {"seconds", "tokens", "time", "started", "attempt", "run", "model"}
+_ASIDE = {"seconds", "tokens", "attempt", "run", "run_name", "model"}
 
 
 def recipe(directory: Path) -> Path:
@@ -144,7 +144,7 @@ def differences(one: Path, other: Path) -> list[str]:
         wrong += [f"{stage}: {LAST} {place}" for place in unequal(*states)]
     a, b = (records(run) for run in (one, other))
     wrong += [f"record {key}" for key in sorted(a.keys() ^ b.keys())]
-    wrong += [f"record {key}: {a[key]} and {b[key]}" for key in sorted(a.keys() & b.keys()) if a[key] != b[key]]
+    wrong += [f"record {key}: {a[key]}\n  and {b[key]}" for key in sorted(a.keys() & b.keys()) if a[key] != b[key]]
     return wrong
 
 
@@ -162,21 +162,11 @@ def unequal(a: Any, b: Any, place: str = "") -> list[str]:
     return [] if a == b else [f"{place} ({a} and {b})"]
 
 
-def records(run: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """What counts of a run's records, times and names of places aside."""
-    rows = [json.loads(json.dumps(vars(record), default=str)) for record in RecordFile(run / "records.jsonl").read()]
-    kept = [{name: value for name, value in row.items() if name not in _TIMES} for row in rows]
-    return {
-        (
-            row["stage"],
-            row["step"],
-            row["task"],
-            row["design"],
-            str(row.get("law", row.get("weights"))),
-            row["layer"],
-        ): row
-        for row in kept
-    }
+def records(run: Path) -> dict[tuple[str, ...], str]:
+    """What counts of a run's records, by place: costs, and names of runs, attempts and models aside."""
+    rows = [{name: value for name, value in vars(record).items() if name not in _ASIDE} for record in read_records(run)]
+    places = ("stage", "step", "task", "variant", "layer")
+    return {tuple(str(row[name]) for name in places): json.dumps(row, default=str, sort_keys=True) for row in rows}
 
 
 def main() -> int:
