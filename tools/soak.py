@@ -4,9 +4,10 @@
 
 Trains a small edition of the three stages of the sandbox (accumulating gradients, probing, saving) once in peace, and
 once while it is killed with SIGKILL at random moments: the whole process group, or `fusionscope run` alone, whose stage
-must then stop by itself, or the stage alone. After every kill the same command goes on. At the end the weights of every
-stage's model, the whole of every stage's last checkpoint (optimizer, loops, random streams) and every record, and so the
-curves and onsets that are drawn of them, must be equal, bit for bit; costs aside. Prints what was hit where. Exits with 1 where anything differs.
+must then stop by itself, or the stage alone. After every kill the same command goes on. At the end the weights of
+every stage's model, the whole of every stage's last checkpoint (optimizer, loops, random streams) and every record, and
+so the curves and onsets that are drawn of them, must be equal, bit for bit; costs aside. Prints what was hit where.
+Exits with 1 where anything differs.
 """
 
 import argparse
