@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -115,6 +117,20 @@ def test_no_interval_excludes_its_estimate_and_wide_ones_have_none() -> None:
     assert bool(torch.isnan(identified_pid(**rows, max_width=0.0).estimate["synergy"]))
 
 
+@pytest.mark.parametrize("answers", [2, 3])
+@pytest.mark.parametrize("kind", ["constant", "certain", "one answer"])
+def test_extreme_posteriors_stay_within_what_can_be(kind: str, answers: int) -> None:
+    rows = sampled(world(60, 6, answers), 20, 3)
+    label = torch.randint(0 if kind == "certain" else answers - 1, answers, (60,), generator=torch.Generator())
+    certain = torch.nn.functional.one_hot(label, answers).double()
+    joint = torch.full_like(certain, 1 / answers) if kind == "constant" else certain
+    result = identified_pid(**(rows | {"joint": joint}))
+    for name in QUANTITIES:
+        assert 0 <= float(result.lower[name]) <= float(result.upper[name]) <= math.log2(answers), name
+    if kind != "certain":
+        assert max(float(x) for x in result.upper.values()) < 1e-9
+
+
 def test_questions_of_one_image_each_identify_little() -> None:
     g = torch.Generator().manual_seed(0)
     yes = torch.rand(100, generator=g, dtype=torch.float64)
@@ -139,6 +155,7 @@ def test_a_sample_of_questions_is_less_certain_than_a_list() -> None:
         ({"questions": torch.zeros(3, dtype=torch.int64)}, "one integer for each of the 8 pairs"),
         ({"questions": torch.zeros(8, dtype=torch.int64)}, "row 0: image 0 with question 0, more than once"),
         ({"images": torch.zeros(8, dtype=torch.int64)}, "pairs of one image"),
+        ({"images": torch.arange(8), "questions": torch.zeros(8, dtype=torch.int64)}, "pairs of one question"),
         ({"law": "uniform"}, "population, benchmark"),
         ({"law": "benchmark"}, "without images_total"),
         ({"law": "benchmark", "images_total": 9}, "without images_available"),

@@ -3,6 +3,7 @@
 Shapes: L layers, N rows (pairs), K answers.
 """
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -20,14 +21,13 @@ from fusionscope.pid.identified.predictors import cross_entropy, predictions, wi
 from fusionscope.pid.identified.result import QUANTITIES, IdentifiedPID, Law
 from fusionscope.pid.identified.rows import Pairs, check_pairs
 from fusionscope.pid.information import NATS_TO_BITS
-from fusionscope.pid.result import ATOMS
 from fusionscope.pid.validate import check_fraction, check_simplex
 
 FOLDS = 5
 MAX_WIDTH_BITS = 0.05
 _FEW_IMAGES = 20
 _AT_ONCE = 2**23  # numbers in a tensor of rows at all thresholds
-_NOT_NEGATIVE = (*ATOMS, "total", "information_vision", "information_language", "union")
+_ROUNDING_BITS = 1e-9
 
 
 def identified_pid(
@@ -79,12 +79,14 @@ def identified_pid(
         seed: Of the folds that images are dealt into; together with the posteriors it fixes them, in any order of rows.
 
     Returns:
-        Intervals in bits, with the identified part alone beside them.
+        Intervals in bits, with the identified part alone beside them. All quantities lie between 0 and log2 K, and so
+        do the ends: what sampling noise puts outside is moved there.
 
     Raises:
         InputError: NaN, negative or not normalised posteriors; identities or features of another shape; features that
             differ within an image or a question; a pair that is given twice; weights that differ within an image; fewer
-            than two images; an unknown law, or numbers that it needs or that belong to the other one.
+            than two images, or a single question that is to be a sample; an unknown law, or numbers that it needs or
+            that belong to the other one.
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
@@ -131,6 +133,7 @@ def identified_pid(
         pairs,
         level,
         max_width,
+        math.log2(p.shape[-1]),
     )
 
 
@@ -215,21 +218,20 @@ class _Interval:
     crossed: Tensor
 
     @classmethod
-    def of(cls, name: str, both: dict[str, Tensor]) -> "_Interval":
-        """Ends in order, and none below 0 where the quantity is not.
+    def of(cls, both: dict[str, Tensor], most: float) -> "_Interval":
+        """Ends in order, and between 0 and the most that any quantity can be.
 
         Where sampling noise puts the lower end above the upper one, the interval reaches from either to the other.
         """
-        least = torch.zeros_like(both["lower"]) if name in _NOT_NEGATIVE else torch.full_like(both["lower"], -torch.inf)
-        floored = {key: torch.maximum(x, least) for key, x in both.items()}
-        low, high = floored["identified_lower"], floored["identified_upper"]
+        within = {key: x.clamp(0.0, most) for key, x in both.items()}
+        low, high = within["identified_lower"], within["identified_upper"]
         middle = 0.5 * (low + high)
         return cls(
-            lower=torch.minimum(floored["lower"], floored["upper"]),
-            upper=torch.maximum(floored["lower"], floored["upper"]),
+            lower=torch.minimum(within["lower"], within["upper"]),
+            upper=torch.maximum(within["lower"], within["upper"]),
             identified_lower=torch.where(low <= high, low, middle),
             identified_upper=torch.where(low <= high, high, middle),
-            crossed=floored["lower"] > floored["upper"],
+            crossed=within["lower"] > within["upper"] + _ROUNDING_BITS,
         )
 
     def estimate(self, max_width: float) -> Tensor:
@@ -238,8 +240,10 @@ class _Interval:
         return torch.where(self.upper - self.lower <= max_width, inside, torch.nan)
 
 
-def _result(ends: dict[str, dict[str, Tensor]], pairs: Pairs, level: float, max_width: float) -> IdentifiedPID:
-    intervals = {name: _Interval.of(name, both) for name, both in ends.items()}
+def _result(
+    ends: dict[str, dict[str, Tensor]], pairs: Pairs, level: float, max_width: float, most: float
+) -> IdentifiedPID:
+    intervals = {name: _Interval.of(both, most) for name, both in ends.items()}
     return IdentifiedPID(
         lower={name: x.lower for name, x in intervals.items()},
         upper={name: x.upper for name, x in intervals.items()},
@@ -269,8 +273,8 @@ def _reasons(intervals: dict[str, _Interval], pairs: Pairs) -> tuple[str, ...]:
             alone = float(pairs.weights_N[torch.bincount(object_N)[object_N] == 1].sum())
             if alone > 0:
                 reasons.append(
-                    f"{alone:.0%} of the pairs have a {source} that occurs once: of p(y | {source}) they tell the mean "
-                    f"alone, and only more {other} with each {source} would tell more."
+                    f"In {alone:.0%} of the pairs the {source} occurs once: they tell the mean of p(y | {source}) "
+                    f"alone, and only features, or more {other} with each {source}, tell more."
                 )
     if pairs.n_images < _FEW_IMAGES:
         reasons.append(f"{pairs.n_images} images: intervals of so few were not tested.")

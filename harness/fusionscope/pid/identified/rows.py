@@ -82,6 +82,9 @@ def check_pairs(
     n_images = int(image_N.max()) + 1
     if n_images < 2:
         raise InputError("pairs of one image", "the error of a sample of images needs two", "pass pairs of more images")
+    if law == "population" and not questions_enumerated and int(question_N.max()) == 0:
+        rule = "the error of a sample of questions needs two"
+        raise InputError("pairs of one question", rule, "pass questions_enumerated=True if it is all there is")
     weights_N = check_weights("weights", weights, (n,), like=like)
     weights_N = weights_N.reshape(-1, n)[0]
     _check_equal_within(weights_N, image_N, images)
