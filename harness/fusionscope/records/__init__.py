@@ -3,9 +3,9 @@
 from fusionscope.records.attempts import Attempt, AttemptHistory
 from fusionscope.records.directory import RunDirectory, StageDirectory
 from fusionscope.records.file import RecordFile, read_records
+from fusionscope.records.resuming import Origin, Place, Start, join
 from fusionscope.records.run import Run, Stage
 from fusionscope.records.schema import ATOMS, Record
-from fusionscope.records.start import Origin, Place, Start, join
 
 __all__ = [
     "ATOMS",
