@@ -80,7 +80,7 @@ def test_batches_of_another_size_or_of_other_data_are_not_continued():
     state = whole.state_dict()
     for other in (loader(20, 4, ranks=2), loader(21, 4)):
         with pytest.raises(
-            DataError, match=r"1 batches of 4 of 20 samples, this run makes batches of (8 of 20|4 of 21)"
+            DataError, match=r"1 batches of 4 of 20 samples on, this run makes batches of (8 of 20|4 of 21)"
         ):
             other.load_state_dict(state)
     loader(20, 2, ranks=2).load_state_dict(state)
