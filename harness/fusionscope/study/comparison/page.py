@@ -87,7 +87,8 @@ def _diagnostics(rows: Sequence[Row]) -> Rows:
 
 
 def _diagnostics_of(row: Row) -> tuple[str, ...]:
-    values = [f"{row.record.diagnostics.get(name, np.nan):.3g}" for name in _DIAGNOSTICS]
+    numbers = (row.record.diagnostics.get(name, np.nan) for name in _DIAGNOSTICS)
+    values = ("undefined" if np.isnan(number) else f"{number:.3g}" for number in numbers)
     return (row.record.task, row.model, *values, "yes" if row.record.converged else "no")
 
 
