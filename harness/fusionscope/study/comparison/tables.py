@@ -77,7 +77,8 @@ def _measured_of(row: Row) -> tuple[str, ...]:
     record = row.record
     atoms = [with_error(record, atom) for atom in ATOMS]
     accuracies = [_number(getattr(record, name)) for name in _ACCURACIES]
-    return (record.task, row.model, row.family, *atoms, f"{record.total:.3f}", *accuracies, str(record.n))
+    total = "not identified" if math.isnan(record.total) else f"{record.total:.3f}"
+    return (record.task, row.model, row.family, *atoms, total, *accuracies, str(record.n))
 
 
 def _correlations(rows: Sequence[Row]) -> Rows:
