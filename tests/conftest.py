@@ -1,13 +1,22 @@
-"""Synthetic runs: what the sandbox's curves look like, with noise of the standard errors."""
+"""Synthetic runs (what the sandbox's curves look like, with noise of the standard errors), a small task, a package."""
 
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from fusionscope import plugins
 from fusionscope.records import Record, Run, Stage
+from fusionscope.tasks import HeldOutTask, Question, uniform_weights
 
+OUTSIDE = Path(__file__).parent / "outside"
+TEXTS = ("Is it red?", "Is the large thing on the left of it a circle?", "Is it?", "Are there two of them?")
 TASKS = ("synergy", "knowledge", "vision", "redundant")
 _STEPS = {"1_align": (0, 1, 2, 4, 8, 16, 32, 64, 100), "2_tune": (0, 1, 2, 4, 8, 16, 32, 50, 100, 150, 200)}
 _OFFSET = {"1_align": 0, "2_tune": 100}
@@ -166,6 +175,62 @@ def make_staged_run() -> Callable[..., Run]:
         return Run(directory=directory, recipe="sandbox", digest="0", seed=0, stages=stages)
 
     return staged_run
+
+
+class Noise(Sequence[Image.Image]):
+    """Random pictures, drawn when asked for."""
+
+    def __init__(self, n: int, shape: tuple[int, int] = (40, 48)) -> None:
+        self.n, self.shape, self.opened = n, shape, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: Any) -> Any:
+        if not 0 <= i < self.n:
+            raise IndexError(i)
+        self.opened += 1
+        return Image.fromarray(np.random.default_rng(i).integers(0, 255, (*self.shape, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def make_task() -> Callable[..., HeldOutTask]:
+    def make(
+        n_images: int = 5, n_questions: int = 3, candidates: tuple[str, ...] = ("yes", "no"), **changes: Any
+    ) -> HeldOutTask:
+        truth = torch.arange(n_images * n_questions).view(n_images, n_questions) % len(candidates)
+        pairs = torch.cartesian_prod(torch.arange(n_images), torch.arange(n_questions))
+        settings: dict[str, Any] = {
+            "name": "noise",
+            "images": Noise(n_images),
+            "image_ids": [f"{i}.png" for i in range(n_images)],
+            "questions": [Question(text=text, candidates=candidates) for text in TEXTS[:n_questions]],
+            "answers": candidates,
+            "pairs": pairs,
+            "pair_answers": truth.flatten(),
+            "crossable": True,
+            "truth": truth,
+            "pair_weights": {"uniform": uniform_weights(n_images, n_questions)},
+        }
+        return HeldOutTask(**settings | changes)
+
+    return make
+
+
+@pytest.fixture
+def install_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes the package under ``tests/outside`` known for one group of entry points, as if it were installed."""
+
+    def install(group: str) -> None:
+        project = tomllib.loads((OUTSIDE / "pyproject.toml").read_text())["project"]
+        points = [EntryPoint(name, value, group) for name, value in project["entry-points"][group].items()]
+        inside = plugins.entry_points
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [*inside(group=group), *points])
+        monkeypatch.syspath_prepend(str(OUTSIDE))
+        plugins.entries_of.cache_clear()
+
+    yield install
+    plugins.entries_of.cache_clear()
 
 
 # Scripts of processes of their own, which register a device: not to be imported by the tests.

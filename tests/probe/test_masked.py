@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fusionscope.errors import InputError, UnknownNameError
-from fusionscope.probe import Execution, ProbeSpec, posteriors
+from fusionscope.lvlm import FeatureCache
+from fusionscope.probe import Execution, ProbeSpec, posteriors, probe
 from fusionscope.probe.designs.noise import moments
 from fusionscope.tasks import Question
 
@@ -154,3 +155,39 @@ def test_the_noises_statistics_are_computed_once_for_the_same_weights(llava, tas
         posteriors(llava, task, spec, execution=Execution(feature_cache=cache))
         weight.copy_(before)
     assert len(counted) == 3 * first
+
+
+def test_noise_statistics_in_a_cache_are_those_of_the_tokens_that_are_replaced(llava, task):
+    execution = Execution(feature_cache=FeatureCache())
+    for options in ({}, {"keep_options": True}):
+        spec = ProbeSpec(design="masked", layers="last", design_options=options)
+        expected = posteriors(llava, task, spec)
+        found = posteriors(llava, task, spec, execution=execution)
+        torch.testing.assert_close(found.vision, expected.vision, atol=1e-6, rtol=0)
+
+
+def test_fallback_rates_are_those_of_each_layer(llava, task):
+    spec = ProbeSpec(design="masked", layers="all")
+    rates = [result.diagnostics["fallback_rate_language"] for result in probe(llava, task, spec)]
+    alone = [
+        probe(llava, task, replace(spec, layers=(layer,)))[0].diagnostics["fallback_rate_language"]
+        for layer in range(len(rates))
+    ]
+    assert [float(rate) for rate in rates] == [float(rate) for rate in alone]
+
+
+def test_another_pair_is_needed_to_take_a_modality_from(llava, task):
+    one = replace(task, pairs=task.pairs[:1], pair_answers=task.pair_answers[:1], row_laws={})
+    with pytest.raises(InputError, match="mask='other' with one pair"):
+        posteriors(llava, one, ProbeSpec(design="masked", design_options={"mask": "other"}))
+
+
+def test_a_pass_holds_no_more_sequences_than_the_batch_size(llava, task, monkeypatch):
+    sizes, read = [], type(llava).read
+    monkeypatch.setattr(
+        type(llava), "read", lambda self, batch, *rest: sizes.append(len(batch.ids)) or read(self, batch, *rest)
+    )
+    spec = ProbeSpec(design="masked", layers="last", scoring="sequence", design_options={"mask": "remove"})
+    found = posteriors(llava, task, spec, execution=Execution(batch_size=2))
+    assert max(sizes) == 2
+    torch.testing.assert_close(found.joint, posteriors(llava, task, spec).joint, atol=1e-5, rtol=0)

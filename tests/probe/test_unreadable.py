@@ -39,6 +39,14 @@ def test_damaged_pictures_are_named_counted_and_capped(llava, make_task):
         probe(llava, worse, ProbeSpec(max_bad_images=1))
 
 
+def test_a_crossed_task_without_natural_pairs_loses_images_too(llava, make_task):
+    nothing = torch.zeros((0, 2), dtype=torch.int64)
+    whole = make_task(n_images=4, pairs=nothing, pair_answers=nothing[:, 0])
+    with pytest.warns(UserWarning, match="1 images"):
+        found = posteriors(llava, replace(whole, images=Torn(whole.images, {1})), ProbeSpec(max_bad_images=1))
+    assert found.conditionals.shape[1] == 3
+
+
 def test_half_precision_stays_close(make_task):
     model, processor = miniature("llava")
     task = make_task()

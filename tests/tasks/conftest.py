@@ -1,58 +1,14 @@
-"""A small crossed task whose images are drawn, and what writes files of tasks."""
+"""What writes files of tasks."""
 
 import base64
 import csv
 import io
 import json
-from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
-
-from fusionscope.tasks import HeldOutTask, Question, uniform_weights
-
-TEXTS = ("Is it red?", "Is the large thing on the left of it a circle?", "Is it?", "Are there two of them?")
-
-
-class Noise(Sequence):
-    """Random images, drawn when asked for."""
-
-    def __init__(self, n, shape=(40, 48)):
-        self.n, self.shape, self.opened = n, shape, 0
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, i):
-        if not 0 <= i < self.n:
-            raise IndexError(i)
-        self.opened += 1
-        return Image.fromarray(np.random.default_rng(i).integers(0, 255, (*self.shape, 3), dtype=np.uint8))
-
-
-@pytest.fixture
-def make_task():
-    def make(n_images=5, n_questions=3, candidates=("yes", "no"), **changes) -> HeldOutTask:
-        truth = torch.arange(n_images * n_questions).view(n_images, n_questions) % len(candidates)
-        settings = {
-            "name": "noise",
-            "images": Noise(n_images),
-            "image_ids": [f"{i}.png" for i in range(n_images)],
-            "questions": [Question(text=text, candidates=candidates) for text in TEXTS[:n_questions]],
-            "answers": candidates,
-            "pairs": torch.cartesian_prod(torch.arange(n_images), torch.arange(n_questions)),
-            "pair_answers": truth.flatten(),
-            "crossable": True,
-            "truth": truth,
-            "pair_weights": {"uniform": uniform_weights(n_images, n_questions)},
-        }
-        return HeldOutTask(**settings | changes)
-
-    return make
 
 
 @pytest.fixture

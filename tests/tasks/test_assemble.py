@@ -40,6 +40,8 @@ def test_a_draw_repeats_with_its_seed(tmp_path, lines, paint):
     assert one.image_ids == two.image_ids != other.image_ids
     assert len(one.pairs) == 10, "whole images: pairs drawn one by one would be a sample of no law of questions"
     assert one.dropped == {"images not drawn": 5}
+    with pytest.warns(UserWarning, match="n=50, but it has 10 images; all are used"):
+        assert len(custom.load(path=path, n=50).images) == 10
     benchmark = one.row_laws["benchmark"]
     assert (benchmark.images_total, benchmark.images_available.tolist()) == (10, [1] * 10)
 

@@ -47,7 +47,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Posteriors(ABC):
-    """What both shapes of posteriors have in common.
+    """What all shapes of posteriors have in common.
 
     Args:
         task: The task's name.
@@ -145,6 +145,7 @@ class PairPosteriors(Posteriors):
         pair_answers: int64 [N], their right answers, -1 where unknown.
         features_vision: Features of each pair's image [N, D], where the design has any.
         features_language: Features of each pair's question [N, D], where the design has any.
+        rates: Diagnostics of the design's own, float64 [L] each.
     """
 
     joint: Tensor
@@ -154,6 +155,7 @@ class PairPosteriors(Posteriors):
     pair_answers: Tensor
     features_vision: Tensor | None = None
     features_language: Tensor | None = None
+    rates: Mapping[str, Tensor] = field(default_factory=dict)
 
     def finite_layers(self) -> Tensor:
         return _finite(self.joint) & _finite(self.vision) & _finite(self.language)
@@ -187,6 +189,7 @@ class PairPosteriors(Posteriors):
                 "option_mass": self.mass.mean(-1),
                 "fallback_rate": (self.mass < FALLBACK_MASS).double().mean(-1),
                 "marginal_mismatch": (means.unsqueeze(0) - means.unsqueeze(1)).abs().sum(-1).amax((0, 1)) / 2,
+                **self.rates,
             },
             n=len(self.pairs),
             n_images=len(images.unique()),

@@ -16,7 +16,7 @@ from fusionscope.lens import Lens
 from fusionscope.lvlm import LVLM, undisturbed
 from fusionscope.probe import PairPosteriors
 from fusionscope.probe.designs import PairDesign, Sampling, chosen_pairs
-from fusionscope.probe.engine import Execution, features_of, passes_for, rows_of, run_pairs, to_posteriors
+from fusionscope.probe.engine import Execution, prepare, run_pairs, to_posteriors
 from fusionscope.tasks import HeldOutTask
 
 IMAGE, QUESTION = 0, 1
@@ -55,9 +55,8 @@ class Exchanged(PairDesign):
         pairs_N2, answers = chosen_pairs(task, spec)
         generator = torch.Generator().manual_seed(spec.seed)
         with undisturbed(lvlm.model):
-            rows = rows_of(lvlm, task.questions, spec.scoring)
-            images = features_of(lvlm, task, execution)
-            passes = passes_for(lvlm, layers, images, rows, lens, execution, f"{task.name} (exchanged)")
+            title = f"{task.name} ({self.name})"
+            rows, images, passes = prepare(lvlm, task, layers, lens, spec.scoring, execution, title)
 
             def answer(pairs_N2: Tensor) -> tuple[Tensor, Tensor]:
                 score, mass = rows.fold(run_pairs(passes, images, rows, pairs_N2).flatten(1, 2))

@@ -1,32 +1,17 @@
 """An estimator of somebody else's package, as fusionscope finds it: by an entry point alone."""
 
-import tomllib
-from importlib.metadata import EntryPoint
-from pathlib import Path
-
 import pytest
 import torch
 
-from fusionscope import plugins
 from fusionscope.errors import ConfigError, InputError
 from fusionscope.pid import pid_from_posteriors
 from fusionscope.pid.estimators import GridSample, PairSample, get_estimator, known_estimators
 from fusionscope.pid.measures import measure_panel
 
-OUTSIDE = Path(__file__).parents[2] / "outside"
-
 
 @pytest.fixture(autouse=True)
-def installed(monkeypatch):
-    group = "fusionscope.estimators"
-    added = tomllib.loads((OUTSIDE / "pyproject.toml").read_text())["project"]["entry-points"][group]
-    points = [EntryPoint(name=name, value=value, group=group) for name, value in added.items()]
-    inside = plugins.entry_points
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [*inside(group=group), *points])
-    monkeypatch.syspath_prepend(str(OUTSIDE))
-    plugins.entries_of.cache_clear()
-    yield
-    plugins.entries_of.cache_clear()
+def installed(install_outside):
+    install_outside("fusionscope.estimators")
 
 
 def grid():

@@ -5,10 +5,10 @@ from typing import Any
 from torch import nn
 
 from fusionscope.lvlm.adapters import TiledAdapter
-from fusionscope.lvlm.chat_templates import IDEFICS
 from fusionscope.lvlm.encoders import LeadingImageEncoder
 from fusionscope.lvlm.family import Family, PartTable
-from fusionscope.lvlm.miniatures import DECODER, IMAGE_SIZE, VISION, composed, tokenizer
+from fusionscope.lvlm.miniatures import composed
+from fusionscope.lvlm.miniatures.idefics import IDEFICS_IMAGES, idefics_config, idefics_tokenizer
 from fusionscope.lvlm.packing import ImageInputs
 from fusionscope.lvlm.prompt import PromptForm
 
@@ -20,22 +20,12 @@ class _Encoder(LeadingImageEncoder):
 
 
 def _miniature() -> tuple[nn.Module, Any]:
-    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3VisionConfig, LlamaConfig
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3VisionConfig
     from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-    specials = ["<|im_start|>", "<end_of_utterance>", "<image>", "<fake_token_around_image>", "<global-img>"]
-    tiles = [f"<row_{r}_col_{c}>" for r in range(1, 3) for c in range(1, 3)]
-    words = tokenizer([*specials, *tiles], bos="<|im_start|>", template=IDEFICS)
-    padding: dict[str, Any] = {"pad_token_id": 0}  # read though the class does not declare it
-    config = Idefics3Config(
-        vision_config=Idefics3VisionConfig(**VISION).to_dict(),
-        text_config=LlamaConfig(vocab_size=len(words), **DECODER).to_dict(),
-        image_token_id=words.convert_tokens_to_ids("<image>"),
-        scale_factor=2,
-        **padding,
-    )
-    images = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": IMAGE_SIZE})
-    return Idefics3ForConditionalGeneration(config), composed(words, images)
+    words = idefics_tokenizer()
+    config = Idefics3Config(**idefics_config(words, Idefics3VisionConfig))
+    return Idefics3ForConditionalGeneration(config), composed(words, Idefics3ImageProcessorPil(**IDEFICS_IMAGES))
 
 
 FAMILY = Family(

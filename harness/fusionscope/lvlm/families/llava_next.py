@@ -8,27 +8,20 @@ from fusionscope.lvlm.adapters import StreamAdapter
 from fusionscope.lvlm.chat_templates import LLAVA
 from fusionscope.lvlm.encoders import ExpandingEncoder
 from fusionscope.lvlm.family import Family, PartTable
-from fusionscope.lvlm.miniatures import DECODER, IMAGE_SIZE, PATCH, SIDES, VISION, tokenizer
+from fusionscope.lvlm.miniatures import IMAGE_SIZE, PATCH, SIDES, tokenizer
+from fusionscope.lvlm.miniatures.llava import llava_config
 from fusionscope.lvlm.packing import ImageInputs
 from fusionscope.lvlm.prompt import PromptForm
 
 
 def _miniature() -> tuple[nn.Module, Any]:
-    from transformers import (
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaNextConfig,
-        LlavaNextForConditionalGeneration,
-        LlavaNextProcessor,
-    )
+    from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
     from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
     words = tokenizer(["<s>", "</s>", "<image>"], bos="<s>", template=LLAVA)
     grid = [[32, 64], [64, 32], [64, 64]]
     config = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(projection_dim=32, **VISION),
-        text_config=LlamaConfig(vocab_size=len(words), **DECODER),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
+        **llava_config(words),
         image_grid_pinpoints=grid,
         vision_feature_select_strategy="default",
         vision_feature_layer=-2,

@@ -7,7 +7,8 @@ from torch import nn
 from fusionscope.lvlm.adapters import ProjectedAdapter
 from fusionscope.lvlm.encoders import ExpandingEncoder
 from fusionscope.lvlm.family import Family
-from fusionscope.lvlm.miniatures import DECODER, IMAGE_SIZE, PATCH, SIDES, VISION, tokenizer
+from fusionscope.lvlm.miniatures import tokenizer
+from fusionscope.lvlm.miniatures.llava import llava_config, llava_processor
 from fusionscope.lvlm.packing import ImageInputs
 from fusionscope.lvlm.prompt import PromptForm
 
@@ -30,31 +31,11 @@ class _Adapter(ProjectedAdapter):
 
 
 def _miniature() -> tuple[nn.Module, Any]:
-    from transformers import (
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaProcessor,
-        VipLlavaConfig,
-        VipLlavaForConditionalGeneration,
-    )
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers import VipLlavaConfig, VipLlavaForConditionalGeneration
 
     words = tokenizer(["<s>", "</s>", "<image>"], bos="<s>", template=CHAT_TEMPLATE)
-    config = VipLlavaConfig(
-        vision_config=CLIPVisionConfig(projection_dim=32, **VISION),
-        text_config=LlamaConfig(vocab_size=len(words), **DECODER),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=[-2, 1],
-    )
-    processor = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=SIDES),
-        tokenizer=words,
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-    )
-    return VipLlavaForConditionalGeneration(config), processor
+    config = VipLlavaConfig(**llava_config(words), vision_feature_layer=[-2, 1])
+    return VipLlavaForConditionalGeneration(config), llava_processor(words, CHAT_TEMPLATE)
 
 
 FAMILY = Family(

@@ -19,7 +19,7 @@ from fusionscope.pid.estimators import GridSample, Sample
 from fusionscope.probe.designs.base import Design, Sampling
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.scoring import to_posteriors
-from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import prepare
 from fusionscope.probe.posteriors import GridPosteriors
 from fusionscope.tasks import HeldOutTask
 
@@ -67,9 +67,7 @@ class Crossed(Design):
         self.check(task)
         start = perf_counter()
         with undisturbed(lvlm.model):
-            rows = rows_of(lvlm, task.questions, spec.scoring)
-            features = features_of(lvlm, task, execution)
-            passes = passes_for(lvlm, layers, features, rows, lens, execution, task.name)
+            rows, features, passes = prepare(lvlm, task, layers, lens, spec.scoring, execution, task.name)
             score, logprob = rows.fold(passes.crossed(features, rows))
         posterior, mass = to_posteriors(score, logprob, spec.fallback)
         return GridPosteriors(

@@ -22,7 +22,7 @@ from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.pairs import run_pairs
 from fusionscope.probe.engine.placement import on_device
 from fusionscope.probe.engine.scoring import to_posteriors
-from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import prepare
 from fusionscope.probe.posteriors import PairPosteriors
 from fusionscope.tasks import HeldOutTask
 
@@ -65,9 +65,8 @@ class Learned(PairDesign):
         """
         start = perf_counter()
         with undisturbed(lvlm.model):
-            rows = rows_of(lvlm, task.questions, spec.scoring)
-            images = features_of(lvlm, task, execution)
-            passes = passes_for(lvlm, layers, images, rows, lens, execution, f"{task.name} (learned)")
+            title = f"{task.name} ({self.name})"
+            rows, images, passes = prepare(lvlm, task, layers, lens, spec.scoring, execution, title)
             pairs, answers = chosen_pairs(task, spec)
             score, logprob = rows.fold(run_pairs(passes, images, rows, pairs).flatten(1, 2))
             of_images, of_questions = image_features(images), text_features(lvlm, rows)

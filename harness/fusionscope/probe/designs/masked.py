@@ -27,7 +27,7 @@ from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.pairs import Exchange, Span, run_pairs
 from fusionscope.probe.engine.runner import Passes
 from fusionscope.probe.engine.scoring import Rows, to_posteriors
-from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import prepare, rows_of
 from fusionscope.probe.posteriors import FALLBACK_MASS, PairPosteriors
 from fusionscope.tasks import HeldOutTask, Question, digest_of_images
 
@@ -86,9 +86,8 @@ class Masked(PairDesign):
         """
         start = perf_counter()
         with undisturbed(lvlm.model):
-            rows = rows_of(lvlm, task.questions, spec.scoring)
-            images = features_of(lvlm, task, execution)
-            passes = passes_for(lvlm, layers, images, rows, lens, execution, f"{task.name} (masked)")
+            title = f"{task.name} ({self.name})"
+            rows, images, passes = prepare(lvlm, task, layers, lens, spec.scoring, execution, title)
             pairs, answers = chosen_pairs(task, spec)
             job = MaskedRun(
                 design=self,
@@ -178,8 +177,10 @@ def masked_posteriors(
         batch_rows=job.passes.budget.rows,
         details={
             "draws": float(job.design.draws),
-            "fallback_rate_vision": float((vision_mass < FALLBACK_MASS).double().mean()),
-            "fallback_rate_language": float((language_mass < FALLBACK_MASS).double().mean()),
+        },
+        rates={
+            "fallback_rate_vision": (vision_mass < FALLBACK_MASS).double().mean(-1),
+            "fallback_rate_language": (language_mass < FALLBACK_MASS).double().mean(-1),
         },
     )
 
@@ -239,7 +240,7 @@ def without_question(job: MaskedRun) -> Callable[[int], tuple[Tensor, Rows]]:
     if mask == "other":
         return lambda draw: (run_pairs(job.passes, job.images, job.rows, _others(job, draw, column=1)), job.rows)
     spans = [question_span(job.lvlm, question, keep_options=job.design.keep_options) for question in questions]
-    known = _known(job, "text", 1, _span_embeddings(job.lvlm, job.rows, spans))
+    known = _known(job, f"text/{spans}", 1, _span_embeddings(job.lvlm, job.rows, spans))
 
     def run(draw: int) -> tuple[Tensor, Rows]:
         def question(embeds: Tensor, pair: int) -> Tensor:
@@ -257,7 +258,7 @@ def _known(job: MaskedRun, part: str, column: int, embeddings: Sequence[Tensor])
 
     Args:
         job: The run.
-        part: What they are the statistics of, for the cache.
+        part: What they are the statistics of, for the cache: the image's states by name, or the text by its spans.
         column: 0 for images, 1 for questions.
         embeddings: Tokens [T, D] of each image, or of each question.
     """
@@ -267,8 +268,10 @@ def _known(job: MaskedRun, part: str, column: int, embeddings: Sequence[Tensor])
     cache = job.execution.feature_cache
     if cache is None:
         return compute()
-    over = sha256(repr((digest_of_images(job.task.images), job.rows.ids, counts)).encode()).hexdigest()
-    key = (weights_fingerprint([job.lvlm.model]), f"noise/{over}/{part}")
+    image_config = job.lvlm.adapter.image_config_key
+    of = (part, image_config, digest_of_images(job.task.images), job.rows.ids, counts)
+    model = job.execution.model_fingerprint or weights_fingerprint([job.lvlm.model])
+    key = (model, f"noise/{sha256(repr(of).encode()).hexdigest()}")
     kept = cache.get(key)
     if kept is None:
         found = compute()
@@ -285,8 +288,10 @@ def _put(job: MaskedRun, known: Moments, like: Tensor, pair: int, draw: int, par
 
 def _others(job: MaskedRun, draw: int, column: int) -> Tensor:
     """Pairs whose image (column 0) or question (column 1) is that of another pair, drawn at random."""
+    if len(job.pairs) < 2:
+        raise InputError("mask='other' with one pair", "there is no other one to take from", "run more pairs")
     generator = torch.Generator().manual_seed(seed_of(job.spec.seed, draw, column))
-    shift = torch.randint(1, max(2, len(job.pairs)), (len(job.pairs),), generator=generator)
+    shift = torch.randint(1, len(job.pairs), (len(job.pairs),), generator=generator)
     changed = job.pairs.clone()
     changed[:, column] = job.pairs[(torch.arange(len(job.pairs)) + shift) % len(job.pairs), column]
     return changed

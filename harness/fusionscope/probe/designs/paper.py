@@ -20,7 +20,7 @@ from fusionscope.lvlm import LVLM, undisturbed
 from fusionscope.probe.designs.base import PairDesign, Sampling, chosen_pairs
 from fusionscope.probe.designs.masked import Masked, MaskedRun, masked_posteriors
 from fusionscope.probe.engine.execution import Execution
-from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import prepare
 from fusionscope.probe.posteriors import FALLBACK_MASS, PairPosteriors
 from fusionscope.tasks import HeldOutTask
 
@@ -76,9 +76,8 @@ class Paper(PairDesign):
             )
         start = perf_counter()
         with undisturbed(lvlm.model):
-            rows = rows_of(lvlm, task.questions, spec.scoring)
-            images = features_of(lvlm, task, execution)
-            passes = passes_for(lvlm, layers, images, rows, lens, execution, f"{task.name} (paper)")
+            title = f"{task.name} ({self.name})"
+            rows, images, passes = prepare(lvlm, task, layers, lens, spec.scoring, execution, title)
             pairs, answers = chosen_pairs(task, spec)
             job = MaskedRun(
                 design=Masked(mask="noise", draws=1, noise_scale=self.noise_scale),

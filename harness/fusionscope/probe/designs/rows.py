@@ -23,7 +23,7 @@ from fusionscope.probe.designs.base import Design, Sampling
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.pairs import run_pairs
 from fusionscope.probe.engine.scoring import to_posteriors
-from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import prepare
 from fusionscope.probe.posteriors import RowPosteriors
 from fusionscope.tasks import HeldOutTask
 
@@ -75,9 +75,8 @@ class Rows(Design):
         places = chosen_rows(task, spec)
         pairs = task.pairs[places]
         with undisturbed(lvlm.model):
-            rows = rows_of(lvlm, task.questions, spec.scoring)
-            images = features_of(lvlm, task, execution)
-            passes = passes_for(lvlm, layers, images, rows, lens, execution, f"{task.name} (rows)")
+            title = f"{task.name} ({self.name})"
+            rows, images, passes = prepare(lvlm, task, layers, lens, spec.scoring, execution, title)
             score, logprob = rows.fold(run_pairs(passes, images, rows, pairs).flatten(1, 2))
         joint, mass = to_posteriors(score, logprob, spec.fallback)
         return RowPosteriors(

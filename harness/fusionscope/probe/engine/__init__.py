@@ -4,7 +4,7 @@ from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.pairs import Exchange, run_pairs
 from fusionscope.probe.engine.runner import Passes
 from fusionscope.probe.engine.scoring import Rows, Scoring, to_posteriors
-from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import features_of, prepare, rows_of
 
 __all__ = [
     "Exchange",
@@ -13,7 +13,7 @@ __all__ = [
     "Rows",
     "Scoring",
     "features_of",
-    "passes_for",
+    "prepare",
     "rows_of",
     "run_pairs",
     "to_posteriors",

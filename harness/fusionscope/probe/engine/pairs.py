@@ -61,27 +61,32 @@ def run_pairs(
     left = list(range(pairs.shape[0]))
     while left:
         chunk = left[: max(1, passes.budget.rows // rows.per_question)]
-        cells = [
-            _cell(passes, images, rows, n, int(pairs[n, 0]), int(pairs[n, 1]) * rows.per_question + r, change)
-            for n in chunk
-            for r in range(rows.per_question)
-        ]
+        cells = [cell for n in chunk for cell in _cells(passes, images, rows, n, pairs[n], change)]
         result = passes.budget.attempt(partial(_run, passes, rows, cells, change))
         if result is None:
             continue
         found.append(result)
         left = left[len(chunk) :]
+        passes.tokens[0] += sum(len(cell.ids) for cell in cells)
         if passes.progress is not None:
             passes.progress(pairs.shape[0] - len(left), pairs.shape[0])
     return torch.cat(found, dim=1).cpu()
 
 
+def _cells(
+    passes: Passes, images: Sequence[Features], rows: Rows, pair: int, place: Tensor, change: Exchange
+) -> list[_Cell]:
+    """The rows of one pair; its image is exchanged, and told as tokens, once."""
+    a, b = place.tolist()
+    image = images[a] if change.image is None else change.image(pair)
+    tokens, first = passes.lvlm.adapter.expand(image), b * rows.per_question
+    return [_cell(passes, image, tokens, rows, pair, first + r, change) for r in range(rows.per_question)]
+
+
 def _cell(
-    passes: Passes, images: Sequence[Features], rows: Rows, pair: int, a: int, row: int, change: Exchange
+    passes: Passes, image: Features, tokens: Sequence[int], rows: Rows, pair: int, row: int, change: Exchange
 ) -> _Cell:
     adapter, ids = passes.lvlm.adapter, rows.ids[row]
-    image = images[a] if change.image is None else change.image(pair)
-    tokens = adapter.expand(image)
     whole = expanded(ids, tokens)
     span = change.spans[int(rows.question[row])] if change.spans else None
     if span is not None and IMAGE in ids and ids.index(IMAGE) < span[0]:
@@ -96,7 +101,14 @@ def _cell(
     )
 
 
-def _run(passes: Passes, rows: Rows, cells: Sequence[_Cell], change: Exchange, _at_once: int) -> Tensor:
+def _run(passes: Passes, rows: Rows, cells: Sequence[_Cell], change: Exchange, at_once: int) -> Tensor:
+    """Whole pairs, whose rows may be more than fit at once."""
+    parts = [_pass(passes, rows, cells[i : i + at_once], change) for i in range(0, len(cells), at_once)]
+    logprob = torch.cat(parts, dim=1)
+    return logprob.reshape(len(passes.layers), -1, rows.per_question, *logprob.shape[2:])
+
+
+def _pass(passes: Passes, rows: Rows, cells: Sequence[_Cell], change: Exchange) -> Tensor:
     adapter, which = passes.lvlm.adapter, [cell.row for cell in cells]
     batch = stack(
         [cell.ids for cell in cells],
@@ -111,9 +123,7 @@ def _run(passes: Passes, rows: Rows, cells: Sequence[_Cell], change: Exchange, _
     batch = replace(batch, answers=columns.amin(-1) + 1)
     edit = None if change.question is None else partial(_edit, cells, batch, change.question)
     hidden = passes.lvlm.read(batch, passes.layers, columns, edit)
-    logprob = passes.logprob(hidden, rows.targets[which])
-    passes.tokens[0] += sum(len(cell.ids) for cell in cells)
-    return logprob.reshape(len(passes.layers), -1, rows.per_question, *logprob.shape[2:])
+    return passes.logprob(hidden, rows.targets[which])
 
 
 def _edit(

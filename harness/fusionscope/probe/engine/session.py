@@ -32,22 +32,34 @@ def features_of(lvlm: LVLM, task: HeldOutTask, execution: Execution) -> list[Fea
             return features
 
 
-def passes_for(
+def prepare(
     lvlm: LVLM,
+    task: HeldOutTask,
     layers: Sequence[int],
-    features: Sequence[Features],
-    rows: Rows,
     lens: Lens,
+    scoring: Scoring,
     execution: Execution,
     title: str,
-) -> Passes:
-    """The runner of one probe."""
+) -> tuple[Rows, list[Features], Passes]:
+    """What every design starts with: the questions' sequences, the images' features and the runner.
+
+    Args:
+        lvlm: The model.
+        task: The task, all of whose images are encoded.
+        layers: Layer numbers.
+        lens: Reads the layers' answers.
+        scoring: How answers are scored.
+        execution: How to run.
+        title: What the progress bar says.
+    """
+    rows = rows_of(lvlm, task.questions, scoring)
+    features = features_of(lvlm, task, execution)
     longest = max(map(len, rows.ids)) + max(len(lvlm.adapter.expand(image)) for image in features)
     budget = Budget(
         rows=execution.batch_size or automatic_rows(lvlm, longest, layers),
         alone=not is_sharded(lvlm.model),
     )
-    return Passes(
+    passes = Passes(
         lvlm=lvlm,
         layers=layers,
         lens=lens,
@@ -56,6 +68,7 @@ def passes_for(
         side=execution.padding_side,
         progress=_progress(execution.progress, title),
     )
+    return rows, features, passes
 
 
 def _progress(wanted: Progress | bool | None, title: str) -> Callable[[int, int], None] | None:

@@ -23,7 +23,7 @@ from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.engine.placement import on_device
 from fusionscope.probe.engine.runner import Passes, expanded
 from fusionscope.probe.engine.scoring import Rows
-from fusionscope.probe.engine.session import features_of, passes_for, rows_of
+from fusionscope.probe.engine.session import prepare
 from fusionscope.probe.spec import ProbeSpec
 from fusionscope.tasks import HeldOutTask
 
@@ -84,11 +84,10 @@ def representation_pid(
         )
     with undisturbed(lvlm.model):
         execution = Execution(batch_size=batch_size)
-        rows, images = rows_of(lvlm, task.questions, "single"), features_of(lvlm, task, execution)
         pairs, _ = chosen_pairs(task, ProbeSpec(max_pairs=max_pairs, seed=seed))
         lens = LogitLens(norm=lvlm.final_norm, head=lvlm.head)
         wanted = sorted({*numbers, lvlm.n_layers})
-        passes = passes_for(lvlm, wanted, images, rows, lens, execution, task.name)
+        rows, images, passes = prepare(lvlm, task, wanted, lens, "single", execution, task.name)
         parts = _all_pooled(passes, rows, images, pairs)
     vision, language = (torch.cat([part[i] for part in parts], dim=1) for i in (0, 1))
     decision = torch.cat([part[2] for part in parts])
