@@ -21,19 +21,23 @@ _TENSORS = (
 
 @dataclass(frozen=True, kw_only=True)
 class PIDResult:
-    """A partial information decomposition, in bits, signed: nothing is clamped.
+    """A partial information decomposition, in bits, signed.
+
+    Only identified intervals, and atoms of `BatchEstimator(clip=True)`, are cut at 0.
 
     Args:
         redundancy: Information about the answer that is in either source, float64 [...].
         unique_vision: Information that is in vision alone, float64 [...].
         unique_language: Information that is in language alone, float64 [...].
         synergy: Information that is in both together alone, float64 [...].
-        total: I(X1, X2; Y), float64 [...]; the four atoms sum to it.
+        total: I(X1, X2; Y), float64 [...]; the four atoms sum to it, but where they were cut or are middles of
+            intervals.
         information_vision: I(X1; Y), float64 [...].
         information_language: I(X2; Y), float64 [...].
         union_lower: Certified lower bound of the union information, float64 [...]; without bias correction.
         union_upper: Certified upper bound of the union information, float64 [...]; without bias correction.
-        converged: Whether the bounds are as close as requested, bool [...].
+        converged: Whether the bounds are as close as requested, bool [...]; of identified intervals, whether there
+            are any.
         standard_errors: Standard error of each atom and of the informations, by name; empty where none were requested.
         identified: Ends, by name, of what the data identify of the atoms and informations, with sampling error
             at 95 % included, float64 [...] each; empty where posteriors identify a point. The atoms are then NaN where

@@ -6,6 +6,7 @@ import torch
 from fusionscope.errors import InputError
 from fusionscope.pid import pid_from_joint
 from fusionscope.pid.identified import QUANTITIES, identified_pid
+from fusionscope.pid.identified.intervals import _Interval
 from fusionscope.pid.result import ATOMS
 
 FEW = 20
@@ -175,3 +176,10 @@ def test_bad_input_is_refused_with_its_row(changes: dict, message: str) -> None:
     }
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
         identified_pid(**(settings | changes))
+
+
+def test_an_interval_that_noise_puts_out_of_range_is_marked_and_gives_no_estimate():
+    ends = {"lower": -0.08, "upper": -0.03, "identified_lower": -0.06, "identified_upper": -0.05}
+    found = _Interval.of({name: torch.tensor([value, abs(value)]) for name, value in ends.items()}, most=1.0)
+    assert (found.lower.tolist()[0], found.upper.tolist()[0], found.crossed.tolist()[0]) == (0.0, 0.0, True)
+    assert math.isnan(found.estimate(0.05)[0])

@@ -61,7 +61,8 @@ class BatchEstimator(Estimator[PairSample]):
         balance: Give both margins of a label one common mass before scaling. The original does not; its scaling then
             seldom converges and runs to its round limit.
         standardize: Centre and scale each feature before it enters a network. The original does not.
-        clip: Report negative atoms as zero, as the paper does. The atoms then no longer sum to the total.
+        clip: Report negative atoms as zero, as the paper does. The atoms then no longer sum to the total; diagnostic
+            ``clipped`` says by how many bits.
         plug_in: Report the exact plug-in estimate on the same test samples in `diagnostics`.
         seeds: Each gives a split, an initialisation and an order of samples, the same for every layer. The atoms are
             means over the seeds.
@@ -304,6 +305,7 @@ class BatchEstimator(Estimator[PairSample]):
         atoms = {name: value.mean(1).reshape(shape) for name, value in values.items()}
         unknown = torch.full_like(atoms["synergy"], float("nan"))
         if self.clip:
+            diagnostics["clipped"] = torch.stack([atom.clamp_max(0).abs() for atom in atoms.values()]).sum(0)
             atoms = {name: atom.clamp_min(0) for name, atom in atoms.items()}
         return PIDResult(
             redundancy=atoms["redundancy"],

@@ -1,12 +1,13 @@
 """The exact estimator: the convex problem of Bertschinger et al., solved with a certificate."""
 
+import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fusionscope.errors import InputError
 from fusionscope.pid.estimators._grid import Grid, decompose_grid
 from fusionscope.pid.estimators._pairs import Pairs, mismatch, solve_pairs, without_unsolved
 from fusionscope.pid.estimators.base import Estimator
@@ -34,8 +35,8 @@ class ExactEstimator(Estimator[Sample]):
             none (one-hot rows), the atoms are NaN and the diagnostic ``unsolved`` says why.
         max_width: Rows: an estimate is given where the interval is at most this wide, bits; NaN elsewhere.
         bias_correction: Grids: subtract the first-order plug-in bias of the axes that are random samples.
-        tolerance: Certified width of the union information, bits; None for 1e-6, or .02 of pairs with more than two
-            answers and more than 64 different posteriors of a source.
+        tolerance: Grids and pairs: certified width of the union information, bits; None for 1e-6, or .02 of pairs with
+            more than two answers and more than 64 different posteriors of a source.
 
     Raises:
         InputError: An option out of its range.
@@ -55,8 +56,7 @@ class ExactEstimator(Estimator[Sample]):
 
     def __post_init__(self) -> None:
         check_fraction("max_tilt", self.max_tilt, zero=True, top=True)
-        if not self.max_width >= 0:
-            raise InputError(f"max_width={self.max_width!r}", "it is a width in bits", "use 0.05, say")
+        check_fraction("max_width", self.max_width, most=math.inf, zero=True, top=True)
         if self.tolerance is not None:
             check_tolerance(self.tolerance)
 
@@ -91,6 +91,8 @@ class ExactEstimator(Estimator[Sample]):
             max_width=self.max_width,
         )
         names = (*ATOMS, "total", "information_vision", "information_language")
+        for reason in found.reasons:
+            warnings.warn(reason, RuntimeWarning, stacklevel=3)
         estimates: dict[str, Any] = {name: found.estimate[name] for name in names}
         return PIDResult(
             **estimates,

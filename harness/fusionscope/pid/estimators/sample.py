@@ -148,7 +148,7 @@ class PairSample:
 class RowSample:
     """Natural pairs with their joint posteriors alone: what either source tells by itself is identified in part.
 
-    The arguments are those of :func:`fusionscope.pid.identified.identified_pid`.
+    The arguments are some of those of :func:`fusionscope.pid.identified.identified_pid`.
 
     Args:
         joint: p(y | x1, x2) of the pairs, [..., N, K], any floating dtype.

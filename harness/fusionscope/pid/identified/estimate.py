@@ -5,6 +5,7 @@ Shapes: L problems, N rows, F folds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -30,39 +31,44 @@ class Clusters:
     fold_N: Tensor
     sampled_fraction: float = 0.0
 
-    @property
+    @cached_property
     def folds(self) -> int:
         return int(self.fold_N.max()) + 1
 
-    @property
+    @cached_property
     def units(self) -> int:
         """The number of clusters of the smaller kind."""
-        counts = [int(self.image_N.max()) + 1]
-        if self.question_N is not None:
-            counts.append(int(self.question_N.max()) + 1)
-        return min(counts)
+        return min(self._images, self._questions or self._images)
+
+    @cached_property
+    def _images(self) -> int:
+        return int(self.image_N.max()) + 1
+
+    @cached_property
+    def _questions(self) -> int:
+        return 0 if self.question_N is None else int(self.question_N.max()) + 1
 
     def covariance(self, influence_LND: Tensor) -> Tensor:
         """Clustered covariance [L, D, D] of what sums over rows to an estimate's error."""
-        total = self._squares(influence_LND, self.image_N)
+        total = _squares(influence_LND, self.image_N, self._images)
         if self.question_N is not None:
-            total = total + self._squares(influence_LND, self.question_N)
+            total = total + _squares(influence_LND, self.question_N, self._questions)
         return total * (1 - self.sampled_fraction)
 
     def variance(self, influence_LN: Tensor) -> Tensor:
         """Variance [L]; of two ways, images' plus questions' less rows', and no less than either alone."""
-        images = self._squares(influence_LN[..., None], self.image_N)[:, 0, 0]
+        images = _squares(influence_LN[..., None], self.image_N, self._images)[:, 0, 0]
         if self.question_N is None:
             return images * (1 - self.sampled_fraction)
-        questions = self._squares(influence_LN[..., None], self.question_N)[:, 0, 0]
+        questions = _squares(influence_LN[..., None], self.question_N, self._questions)[:, 0, 0]
         both = images + questions - influence_LN.square().sum(-1)
         return torch.maximum(both, torch.maximum(images, questions)) * (1 - self.sampled_fraction)
 
-    def _squares(self, influence_LND: Tensor, cluster_N: Tensor) -> Tensor:
-        count = int(cluster_N.max()) + 1
-        sums = influence_LND.new_zeros(influence_LND.shape[0], count, influence_LND.shape[2])
-        sums = sums.index_add(1, cluster_N, influence_LND)
-        return sums.mT @ sums * (count / max(1, count - 1))
+
+def _squares(influence_LND: Tensor, cluster_N: Tensor, count: int) -> Tensor:
+    sums = influence_LND.new_zeros(influence_LND.shape[0], count, influence_LND.shape[2])
+    sums = sums.index_add(1, cluster_N, influence_LND)
+    return sums.mT @ sums * (count / max(1, count - 1))
 
 
 @dataclass(frozen=True)

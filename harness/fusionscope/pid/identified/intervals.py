@@ -10,7 +10,6 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from fusionscope.errors import InputError
 from fusionscope.pid.identified.basis import NODES, THRESHOLD_STRIDE
 from fusionscope.pid.identified.bounds import Source
 from fusionscope.pid.identified.ends import Sample, identified_ends
@@ -21,6 +20,7 @@ from fusionscope.pid.identified.predictors import cross_entropy, predictions, wi
 from fusionscope.pid.identified.result import QUANTITIES, IdentifiedPID, Law
 from fusionscope.pid.identified.rows import Pairs, check_pairs
 from fusionscope.pid.information import NATS_TO_BITS
+from fusionscope.pid.uncertainty.intervals import student
 from fusionscope.pid.validate import check_fraction, check_simplex
 
 FOLDS = 5
@@ -114,8 +114,7 @@ def identified_pid(
         like=p,
     )
     check_fraction("level", level)
-    if not max_width >= 0:
-        raise InputError(f"max_width={max_width!r}", "it is a width in bits", "pass 0.05, say")
+    check_fraction("max_width", max_width, most=math.inf, zero=True, top=True)
     p_LNK = p.reshape(-1, *p.shape[-2:])
     with torch.no_grad():
         clusters = _clusters(p_LNK, pairs, seed)
@@ -203,8 +202,7 @@ def _losses(
 def critical_value(level: float, units: int) -> float:
     """Student's quantile of one end, to the second order in the inverse number of clusters less one."""
     z = NormalDist().inv_cdf(0.5 + 0.5 * level)
-    inverse = 1 / (units - 1)
-    return z + (z**3 + z) / 4 * inverse + (5 * z**5 + 16 * z**3 + 3 * z) / 96 * inverse**2
+    return float(student(z, torch.tensor(units - 1.0, dtype=torch.float64)))
 
 
 @dataclass(frozen=True)
@@ -216,12 +214,14 @@ class _Interval:
     identified_lower: Tensor
     identified_upper: Tensor
     crossed: Tensor
+    outside: Tensor
 
     @classmethod
     def of(cls, both: dict[str, Tensor], most: float) -> "_Interval":
         """Ends in order, and between 0 and the most that any quantity can be.
 
-        Where sampling noise puts the lower end above the upper one, the interval reaches from either to the other.
+        Where sampling noise puts the lower end above the upper one, the interval reaches from either to the other. That
+        is marked as crossed, and so is an interval that noise puts outside the range, of which there is no estimate.
         """
         within = {key: x.clamp(0.0, most) for key, x in both.items()}
         low, high = within["identified_lower"], within["identified_upper"]
@@ -231,13 +231,16 @@ class _Interval:
             upper=torch.maximum(within["lower"], within["upper"]),
             identified_lower=torch.where(low <= high, low, middle),
             identified_upper=torch.where(low <= high, high, middle),
-            crossed=within["lower"] > within["upper"] + _ROUNDING_BITS,
+            crossed=(both["lower"] > both["upper"] + _ROUNDING_BITS)
+            | (both["upper"] < -_ROUNDING_BITS)
+            | (both["lower"] > most + _ROUNDING_BITS),
+            outside=(both["upper"] < -_ROUNDING_BITS) | (both["lower"] > most + _ROUNDING_BITS),
         )
 
     def estimate(self, max_width: float) -> Tensor:
         middle = 0.5 * (self.identified_lower + self.identified_upper)
         inside = torch.minimum(torch.maximum(middle, self.lower), self.upper)
-        return torch.where(self.upper - self.lower <= max_width, inside, torch.nan)
+        return torch.where((self.upper - self.lower <= max_width) & ~self.outside, inside, torch.nan)
 
 
 def _result(

@@ -45,16 +45,12 @@ class Repeats:
             of its finite list was drawn, int64.
         mean_LOK: The mean of each object's draws (m itself where complete), float64.
         object_N: Objects numbered from 0, int64.
-        weights_N: Weights of the rows, summing to 1, float64.
-        draws_O: How many draws each object has, int64.
     """
 
     moments_LNKD: Tensor
     degree_N: Tensor
     mean_LOK: Tensor
     object_N: Tensor
-    weights_N: Tensor
-    draws_O: Tensor
 
 
 def repeats(
@@ -107,8 +103,6 @@ def repeats(
         degree_N=torch.where(complete_O, COMPLETE, ladder_O)[object_N],
         mean_LOK=mean_LOK,
         object_N=object_N,
-        weights_N=weights_N,
-        draws_O=torch.bincount(object_N, minlength=n_objects),
     )
 
 

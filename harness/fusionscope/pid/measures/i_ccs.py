@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fusionscope.pid.information import log_ratio
 from fusionscope.pid.measures.base import Measure
-from fusionscope.pid.measures.joint import Joint, pointwise
+from fusionscope.pid.measures.joint import Joint
 
 _ZERO = 1e-8  # nats: a pointwise information under this has no sign
 
@@ -28,9 +29,9 @@ class ICCS(Measure):
     def redundancy(self, joint: Joint) -> Tensor:
         q_LABK = joint.no_interaction.q_LABK
         py_LK = joint.answer_LK[:, None]
-        vision = pointwise(joint.vision_LAK, joint.vision_LAK.sum(2, keepdim=True) * py_LK)[:, :, None]
-        language = pointwise(joint.language_LBK, joint.language_LBK.sum(2, keepdim=True) * py_LK)[:, None]
-        both = pointwise(q_LABK, q_LABK.sum(3, keepdim=True) * py_LK[:, None])
+        vision = log_ratio(joint.vision_LAK, joint.vision_LAK.sum(2, keepdim=True) * py_LK)[:, :, None]
+        language = log_ratio(joint.language_LBK, joint.language_LBK.sum(2, keepdim=True) * py_LK)[:, None]
+        both = log_ratio(q_LABK, q_LABK.sum(3, keepdim=True) * py_LK[:, None])
         common = vision + language - both
         sign = _sign(common)
         agrees = (_sign(vision) == sign) & (_sign(language) == sign) & (_sign(both) == sign) & (q_LABK > 0)

@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fusionscope.pid.information import log_ratio
 from fusionscope.pid.measures.base import Measure
-from fusionscope.pid.measures.joint import Joint, pointwise
+from fusionscope.pid.measures.joint import Joint
 
 
 class IMin(Measure):
@@ -29,4 +30,4 @@ class IMin(Measure):
 def _by_answer(p_LNK: Tensor) -> Tensor:
     """``p(y)`` times the specific information about each answer, nats [L, K]."""
     independent = p_LNK.sum(2, keepdim=True) * p_LNK.sum(1, keepdim=True)
-    return (p_LNK * pointwise(p_LNK, independent)).sum(1)
+    return (p_LNK * log_ratio(p_LNK, independent)).sum(1)

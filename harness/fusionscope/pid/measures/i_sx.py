@@ -4,8 +4,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from fusionscope.pid.information import log_ratio
 from fusionscope.pid.measures.base import Measure
-from fusionscope.pid.measures.joint import Joint, pointwise
+from fusionscope.pid.measures.joint import Joint
 
 
 class ISX(Measure):
@@ -28,6 +29,6 @@ class ISX(Measure):
     def redundancy(self, joint: Joint) -> Tensor:
         p_LABK, vision_LAK, language_LBK = joint.p_LABK, joint.vision_LAK, joint.language_LBK
         union_LABK = vision_LAK[:, :, None] + language_LBK[:, None] - p_LABK
-        return (p_LABK * pointwise(union_LABK, union_LABK.sum(3, keepdim=True) * joint.answer_LK[:, None, None])).sum(
+        return (p_LABK * log_ratio(union_LABK, union_LABK.sum(3, keepdim=True) * joint.answer_LK[:, None, None])).sum(
             (1, 2, 3)
         )

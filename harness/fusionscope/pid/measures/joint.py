@@ -6,7 +6,6 @@ Shapes: L problems, A images, B questions, K answers; everything float64 and in 
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from fusionscope.pid.information import information_about_answer
@@ -53,9 +52,3 @@ class Joint:
     def no_interaction(self) -> NoInteraction:
         """The distribution of greatest entropy with the three pairwise marginals of this one."""
         return fit_no_interaction(self.p_LABK)
-
-
-def pointwise(p: Tensor, q: Tensor) -> Tensor:
-    """``log(p / q)``, 0 where ``p`` is 0."""
-    ratio = torch.where(p > 0, p / torch.where(q > 0, q, torch.ones_like(q)), torch.ones_like(p))
-    return ratio.log()

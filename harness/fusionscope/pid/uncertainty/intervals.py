@@ -60,7 +60,7 @@ def _interval(result: PIDResult, name: str, z: float) -> tuple[Tensor, Tensor]:
     error = torch.where(nonregular, torch.hypot(error, of("half_sample_curvature")), error)
     error = torch.hypot(error, of(f"half_sample_bias_{name}"))
     endless = torch.full_like(error, torch.inf)
-    t = _student(z, of(f"degrees_of_freedom_{name}", of("degrees_of_freedom", endless)))
+    t = student(z, of(f"degrees_of_freedom_{name}", of("degrees_of_freedom", endless)))
     slope = of(f"standard_error_slope_{name}")
     down, up = (torch.where(nonregular, _wider(t, sign * slope), _regular(t, sign * slope)) for sign in (-1, 1))
     estimate = getattr(result, name)
@@ -77,7 +77,7 @@ def _wider(t: Tensor, slope: Tensor) -> Tensor:
     return torch.maximum(t, t / (1 - t * slope).clamp(min=0.2))
 
 
-def _student(z: float, degrees: Tensor) -> Tensor:
+def student(z: float, degrees: Tensor) -> Tensor:
     """Student's quantile from the normal one, to the second order in the inverse degrees of freedom."""
     inverse = 1 / degrees.clamp(min=1.0)
     return z + (z**3 + z) / 4 * inverse + (5 * z**5 + 16 * z**3 + 3 * z) / 96 * inverse**2
