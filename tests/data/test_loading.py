@@ -60,12 +60,12 @@ def test_the_loader_continues_after_what_it_handed_out(workers):
     rest.load_state_dict(state)
     assert batches + list(rest) == expected
     done = loader()
-    done.load_state_dict({"epoch": 0, "batches": 7})
+    done.load_state_dict({**state, "epoch": 0, "batches": 7})
     following = loader()
     following._batches.set_epoch(1)
     assert list(done) == list(following)
     limited = loader()  # trainer.limit_train_batches=3, and resumed where the first epoch ended
-    limited.load_state_dict({"epoch": 0, "batches": 3})
+    limited.load_state_dict({**state, "epoch": 0, "batches": 3})
     limited._batches.set_epoch(1)
     following._batches.set_epoch(1)
     assert list(limited) == list(following)
@@ -85,7 +85,8 @@ def test_batches_of_another_size_or_of_other_data_are_not_continued():
             other.load_state_dict(state)
     loader(20, 2, ranks=2).load_state_dict(state)
     loader(20, 8).load_state_dict({**state, "batches": 0})
-    loader(20, 8).load_state_dict({"epoch": 0, "batches": 1})  # as checkpoints once said
+    with pytest.raises(DataError, match=r"says batches, epoch of its data, and not what its batches were cut from"):
+        loader(20, 8).load_state_dict({"epoch": 0, "batches": 1})
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class LlavaJson(Dataset[dict[str, Any]]):
         return [
             sum(len(turn["value"].split()) for turn in row["conversations"])
             * (1 if row.get("image") or row.get("images") else -1)
-            for row in _undecoded(self.rows.select_columns(columns))
+            for row in undecoded(self.rows.select_columns(columns))
         ]
 
 
@@ -124,7 +124,8 @@ def _open(given: Any, place: str, folder: ImageFolder) -> Image.Image:
 
 
 def _name(given: Any) -> str:
-    return str(given.get("path") if isinstance(given, Mapping) else given)[:200]
+    path = given.get("path") if isinstance(given, Mapping) else given
+    return path[:200] if isinstance(path, str) and path else "in the row"
 
 
 def _of_table(given: Mapping[str, Any], name: str) -> Image.Image:
@@ -136,10 +137,14 @@ def _of_table(given: Mapping[str, Any], name: str) -> Image.Image:
     return open_image(image, name)
 
 
-def _undecoded(rows: datasets.Dataset) -> datasets.Dataset:
-    """Rows whose images, where the table holds them, are left closed."""
+def undecoded(rows: Any) -> Any:
+    """Rows whose images, where the table holds them, are left closed.
+
+    Args:
+        rows: A `datasets.Dataset` or `datasets.IterableDataset`.
+    """
     closed = datasets.Image(decode=False)
-    for name, kind in dict(rows.features).items():
+    for name, kind in dict(rows.features or {}).items():
         if isinstance(kind, datasets.Image):
             rows = rows.cast_column(name, closed)
         elif isinstance(kind, datasets.List) and isinstance(kind.feature, datasets.Image):
@@ -184,4 +189,4 @@ def _from_hub(path: str, split: str, cache_dir: str | None) -> datasets.Dataset:
             'a row is {"id", "image", "conversations": [{"from", "value"}, ...]}',
             "give a data set in LLaVA's format",
         )
-    return cast(datasets.Dataset, _undecoded(rows))
+    return cast(datasets.Dataset, undecoded(rows))

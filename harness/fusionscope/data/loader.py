@@ -44,9 +44,15 @@ class CountingLoader(DataLoader[Any]):
         """Continue after the batches of the state; after a whole epoch that is the next epoch's start.
 
         Raises:
-            DataError: The state counts batches of another size, or of other data.
+            DataError: The state counts batches of another size, or of other data, or does not say of which.
         """
-        before = {name: state.get(name, value) for name, value in self._cut().items()}  # none in older checkpoints
+        if not self._cut().keys() <= state.keys():
+            raise DataError(
+                f"the checkpoint says {', '.join(sorted(state))} of its data, and not what its batches were cut from",
+                "without their size and the number of samples it is not known which samples come next",
+                "resume with the version of fusionscope that wrote it, or start anew",
+            )
+        before = {name: state[name] for name in self._cut()}
         if state["batches"] and before != self._cut():
             raise DataError(
                 f"the checkpoint is {state['batches']} batches of {before['size']} of {before['samples']} samples on, "

@@ -9,7 +9,7 @@ import datasets
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from fusionscope.data.llava import folder_of, opened
+from fusionscope.data.llava import folder_of, opened, undecoded
 from fusionscope.data.marked import Marked, placeholder
 from fusionscope.data.rows import rows_of
 from fusionscope.errors import BadImageError, DataError
@@ -67,10 +67,7 @@ class LlavaStream:
             return rows_of(str(Path(self.path).expanduser()))
         name, configuration = hub_name(self.path)
         rows = datasets.load_dataset(name, configuration, split=self.split, streaming=True)
-        for name, kind in (rows.features or {}).items():
-            if isinstance(kind, datasets.Image):
-                rows = rows.cast_column(name, datasets.Image(decode=False))
-        return iter(rows)
+        return iter(undecoded(rows))
 
 
 def shuffled(items: Iterator[Any], buffer: int, seed: int) -> Iterator[Any]:

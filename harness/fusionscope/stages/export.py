@@ -31,10 +31,8 @@ def export(stage: VLMStage, directory: str | os.PathLike[str]) -> Path:
         The directory, which ``from_pretrained`` of transformers loads.
     """
     path = Path(directory)
-    if stage.quantization is None:
-        _write(stage, path)
-    elif is_main():
-        _write(unquantized(stage), path)
+    # Every rank builds the unquantized model: the check of its base model's files is a collective.
+    _write(stage if stage.quantization is None else unquantized(stage), path)
     barrier()
     return path
 

@@ -77,13 +77,15 @@ def check_whole(path: str | os.PathLike[str] | None) -> None:
         raise error
 
 
-def _error_of(path: Path) -> DataError | None:
+def _error_of(path: Path) -> FusionscopeError | None:
     try:
         if path.exists():  # else whoever reads it says so
             verify(path)
     except DataError as error:
         whole = newest_whole(path.parent)
         return DataError(error.what, error.why, f"the newest whole checkpoint here is {whole}" if whole else error.fix)
+    except OSError as error:
+        return unreadable(path, error)
     return None
 
 

@@ -60,7 +60,9 @@ class StopAtStep(Checkpoint):
         if trainer.global_step == self._step:
             return  # in the middle of an accumulated batch, whose gradients no checkpoint holds
         self._step = trainer.global_step
-        asked = torch.tensor([float(bool(self.request)), float(self.request.requeue)], device=pl_module.device)
+        # One process reads its own flags: a tensor on the device would wait for the step just queued.
+        device = pl_module.device if parallel.is_distributed() else torch.device("cpu")
+        asked = torch.tensor([float(bool(self.request)), float(self.request.requeue)], device=device)
         stop, again = parallel.total(trainer.strategy, asked).tolist()
         if stop:
             self._leave(trainer, again > 0)

@@ -128,6 +128,8 @@ class FamilyTester:
     """The end token, where the tokenizer of the miniature has none and the family's answers end with it."""
     start: ClassVar[str] = ""
     """The start token, where it is not the tokenizer's own."""
+    has_start: ClassVar[bool] = True
+    """Whether a sequence begins with a start token."""
     unread: ClassVar[tuple[str, ...]] = ()
     """Outputs of the adapter's `process` that the model's forward does not take."""
     packing_refused: ClassVar[str] = ""
@@ -310,7 +312,8 @@ class FamilyTester:
         supervised = [processor.tokenizer.decode(ids[ids != -100]).strip() for ids in batch["labels"]]
         assert supervised == (["red", "blue"] if template == "plain" else [f"red{end}", f"blue{end}"])
         start = self.start or processor.tokenizer.bos_token
-        if start is not None:
+        assert (start is not None) == self.has_start
+        if self.has_start:
             written = batch["input_ids"] == processor.tokenizer.convert_tokens_to_ids(start)
             assert written.sum(1).tolist() == [1, 1]
 

@@ -11,6 +11,7 @@ from fusionscope.lvlm import LVLM, ComposedProcessor, miniature
 
 class TestInternVL(FamilyTester):
     model_type = "internvl"
+    has_start = False
     answer = ("", "<|im_end|>")
     processor_class = "InternVLProcessor"
     processor_settings = {"image_seq_length": 4}

@@ -9,6 +9,7 @@ from fusionscope.lvlm import family_of
 
 class TestLlavaOnevision(FamilyTester):
     model_type = "llava_onevision"
+    has_start = False
     answer = ("", "<|im_end|>")
     processor_class = "LlavaOnevisionProcessor"
     processor_settings = {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}

@@ -13,6 +13,7 @@ from fusionscope.probe import ProbeSpec, posteriors
 
 class TestQwen25VL(MropeTester):
     model_type = "qwen2_5_vl"
+    has_start = False
     processor_class = "Qwen2_5_VLProcessor"
 
     def test_a_processor_whose_video_part_needs_torchvision_is_composed(self, task, tmp_path):

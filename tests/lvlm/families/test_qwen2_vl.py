@@ -9,6 +9,7 @@ from fusionscope.lvlm import miniature
 
 class TestQwen2VL(MropeTester):
     model_type = "qwen2_vl"
+    has_start = False
     processor_class = "Qwen2VLProcessor"
 
     def test_what_a_processor_lacks_is_reported_before_training(self, processor):
