@@ -114,11 +114,24 @@ def test_a_later_line_of_the_same_key_replaces_the_earlier(tmp_path):
     assert [(record.step, record.synergy) for record in file.read()] == [(3, 0.2), (9, 0.4)]
 
 
-@pytest.mark.parametrize("line", ["[]", '{"schema": 1}', '{"schema": 99}', "not json"])
+def changed(**columns):
+    return json.dumps({**make().to_json(), **columns}).encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"[]", b'{"schema": 1}', b'{"schema": 99}', b"not json", b"caf\xe9", b"[" * 100_000),
+        *(changed(task=["x"]), changed(intervals=None), changed(run="\ud800")),
+        json.dumps(make().to_json()).replace("crossed", "\ud800").encode("utf-8", "surrogatepass"),
+        json.dumps({"kind": "attempt", "run": ["x"]}).encode(),
+    ],
+    ids=range(11),
+)
 def test_a_whole_line_that_is_no_record_is_an_error_with_its_number(tmp_path, line):
     file = RecordFile(tmp_path / "records.jsonl")
     file.append([make()])
-    with file.path.open("a") as stream:
-        stream.write(line + "\n")
+    with file.path.open("ab") as stream:
+        stream.write(line + b"\n")
     with pytest.raises(DataError, match="line 2"):
         file.read()

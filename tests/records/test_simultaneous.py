@@ -132,3 +132,12 @@ def test_the_first_layer_is_between_what_all_intervals_allow(make_record: Make) 
     assert first_layer(layers[:7], "synergy").layer is None
     with pytest.raises(InputError, match="2 series and steps"):
         first_layer([*layers, make_record(step=5)], "synergy")
+
+
+def test_each_atom_of_pairs_is_widened_by_its_own_degrees_of_freedom(make_record: Make) -> None:
+    record = make_record(
+        synergy=1.0, intervals={"synergy": (0.9, 1.1)}, diagnostics={"degrees_of_freedom_synergy": 3.0}
+    )
+    low, high = interval(record, "synergy", level=0.001)
+    longer = 12.924 / 3.182  # Student's with 3 degrees of freedom, from tables
+    assert (low, high) == pytest.approx((1 - 0.1 * longer, 1 + 0.1 * longer), abs=1e-3)

@@ -56,7 +56,7 @@ class PIDCallback(ProbingCallback, Callback):
         self._resumed = False
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # Before the states of callbacks, which are loaded only where tasks and settings are those that were saved.
+        # Before the states of callbacks, which are loaded only where the tasks' names and the settings are those saved.
         self.monitor.forget()
         origins = checkpoint.get(KEY, {})
         self._origin = Origin.from_json(origins.get(self.directory or "", next(iter(origins.values()), None)))

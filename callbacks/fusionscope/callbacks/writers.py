@@ -7,6 +7,7 @@ from typing import Any
 from fusionscope.records import Origin, Place, Record, RecordFile, Run
 from fusionscope.records.event_files import draw_summary
 from fusionscope.records.live import OnsetWatch
+from fusionscope.records.series import last_layer
 from fusionscope.records.tensorboard import (
     costs,
     draw_heatmaps,
@@ -106,5 +107,5 @@ def _open_board(place: Place) -> Any:
 
 def metrics(records: Sequence[Record]) -> dict[str, float]:
     """The last layer's atoms by their TensorBoard tags, for loggers, early stopping and checkpoint monitors."""
-    last = [record for record in records if record.layer == record.n_layers]
+    last = last_layer(records)
     return {tag(record.series, atom): value for record in last for atom, value in record.atoms.items()}

@@ -46,7 +46,7 @@ def probe(
     lens = lens_of(lvlm, spec)
     model = execution.model_fingerprint or weights_fingerprint([lvlm.model])
     return results(
-        _run(lvlm, task, spec, lens, execution),
+        _run(lvlm, task, spec, lens, execution.of_model(model)),
         task,
         spec,
         lens=lens.name,
@@ -105,8 +105,18 @@ def lens_name(spec: ProbeSpec) -> str:
     return name_in(spec.lens) if isinstance(spec.lens, str) else str(spec.lens.name)
 
 
-def _run(lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec, lens: Lens, execution: Execution) -> Posteriors:
+def layers_of(lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec, lens: Lens, execution: Execution) -> tuple[int, ...]:
+    """The numbers of the layers of a specification, which its lens can read.
+
+    Raises:
+        InputError: The lens is farther from the model's answers to this task than the logit lens.
+    """
     layers = lvlm.layer_numbers(spec.layers)
     if spec.lens is not None:
         compare_lens(lvlm, task, lens, layers, feature_cache=execution.feature_cache, seed=spec.seed).require_better()
+    return tuple(layers)
+
+
+def _run(lvlm: LVLM, task: HeldOutTask, spec: ProbeSpec, lens: Lens, execution: Execution) -> Posteriors:
+    layers = layers_of(lvlm, task, spec, lens, execution)
     return spec.design_of(task).posteriors(lvlm, task, layers, lens, spec, execution)

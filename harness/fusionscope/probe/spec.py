@@ -102,7 +102,7 @@ class ProbeSpec:
         return get_estimator(self.estimator, **self.estimator_options)
 
     def check(self, task: HeldOutTask) -> None:
-        """Refuse now what a probe of the task would refuse later.
+        """Refuse now what can be known to be refused without the model.
 
         Raises:
             InputError: The task cannot be probed in this design.
@@ -118,6 +118,7 @@ class ProbeSpec:
                 "use design='crossed', or measures=[]",
             )
         design.laws(task, self.laws)
+        design.sample_size(task, self)
 
     def variant(self, design: Design, law: str, lens: str = "logit") -> str:
         """What of a measurement is not default, as a short string of letters, digits and ``+:,=.-_``.
@@ -158,7 +159,10 @@ class ProbeSpec:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def changes(self) -> dict[str, Any]:
-        """The fields that are not default, as YAML and JSON hold them; `ProbeSpec` of them is equal to this one."""
+        """The fields that are not default, as YAML and JSON hold them.
+
+        `ProbeSpec` of them is equal to this one, unless the lens is an object: that is written as its name.
+        """
         return {
             name: _plain(getattr(self, name)) for name, default in _DEFAULTS.items() if getattr(self, name) != default
         }

@@ -79,7 +79,7 @@ class RecordFile:
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
-            if not _ends_whole(file):
+            if not ends_whole(file):
                 file.truncate(_length_of_whole_lines(self.path))
             file.write(text.encode())
             file.flush()
@@ -123,12 +123,16 @@ class RecordFile:
 
     def _take(self, line: bytes) -> None:
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode("utf-8"))  # of bytes, json would guess UTF-16 and let surrogates pass
+            json.dumps(row, ensure_ascii=False).encode("utf-8")  # nor are escaped ones any text
             if isinstance(row, dict) and row.get("kind") == KIND:
-                self._lines.append(Attempt.from_json(row))
-                return
-            record = Record.from_json(row)
-        except (ValueError, TypeError) as error:
+                attempt = Attempt.from_json(row)
+                hash(attempt)
+                self._lines.append(attempt)
+            else:
+                record = Record.from_json(row)
+                self._records[record.key] = record
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             what = f"{self.path}, line {self._number}: {error}"
             self._forget()
             raise DataError(
@@ -136,7 +140,6 @@ class RecordFile:
                 "every line must be one record or one attempt",
                 "restore the line or delete it; the other lines are kept as they are",
             ) from error
-        self._records[record.key] = record
 
 
 def read_records(directory: Path) -> list[Record]:
@@ -155,7 +158,7 @@ def read_records(directory: Path) -> list[Record]:
     return records
 
 
-def _ends_whole(file: BinaryIO) -> bool:
+def ends_whole(file: BinaryIO) -> bool:
     """Whether a file is empty or ends with a line's end; reads one byte, however long the run's records are."""
     if file.seek(0, os.SEEK_END) == 0:
         return True

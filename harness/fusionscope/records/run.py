@@ -67,11 +67,11 @@ class Run:
         if not path.exists():
             return None
         try:
-            row: dict[str, Any] = json.loads(path.read_text())
+            row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if row.pop("schema") != _SCHEMA:
                 raise ValueError("another schema")
             return cls(directory=path.parent, stages=tuple(Stage(**stage) for stage in row.pop("stages")), **row)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunDirectoryError(
                 f"{path} cannot be read: {error}",
                 f"it must be a run of schema {_SCHEMA}, as fusionscope writes it",
@@ -109,7 +109,7 @@ class Run:
         row = {"schema": _SCHEMA, **asdict(self)}
         del row["directory"]
         draft = path.with_name(f".{path.name}.tmp")
-        draft.write_text(json.dumps(row, indent=1) + "\n")
+        draft.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
         draft.replace(path)
         return self
 

@@ -11,7 +11,6 @@ SCHEMA = 3
 READABLE = (1, 2, SCHEMA)
 Z_95 = 1.959963984540054
 ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
-FINGERPRINTS = ("task", "model", "spec")
 _NUMBERS = (
     *ATOMS,
     "total",
@@ -62,8 +61,6 @@ class Record:
             `fusionscope.pid.confidence_intervals`; empty without standard errors, and in records of schema 1.
         identified: Lower and upper end of what the data identify of each quantity, sampling error at 95 % included, in
             bits; empty where the posteriors identify a point.
-        measures: Atoms under other measures of redundancy, in bits, by the measure's name; empty where none was asked
-            for.
         converged: Whether the estimate is certified; False means that the atoms must not be used.
         n, n_images, n_questions: Pairs, images and questions probed.
         accuracy, accuracy_without_image, accuracy_without_text: Fraction of right answers, NaN where no truth is known.
@@ -110,7 +107,6 @@ class Record:
     standard_errors: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     identified: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = nan
     tokens: int = 0
@@ -193,7 +189,7 @@ def _upgraded(row: Mapping[str, Any]) -> dict[str, Any]:
     parts += [] if row.get("estimator") == "exact" else [row.get("estimator", "")]
     new |= {"law": row.get("weights", ""), "variant": "+".join(map(str, parts)), "run_name": row.get("run", "")}
     new |= {"attempt": 1, "citation": "", "licence": "", "schema": SCHEMA}
-    empty = ("identified", "measures", "fingerprints", "spec", "dropped")
+    empty = ("identified", "fingerprints", "spec", "dropped")
     return {"intervals": {}, **new, **{name: {} for name in empty}}
 
 
@@ -208,8 +204,6 @@ def _strict(value: Any) -> Any:
 def _loose(name: str, value: Any) -> Any:
     if name in ("intervals", "identified"):
         return {atom: tuple(nan if end is None else end for end in ends) for atom, ends in value.items()}
-    if name == "measures":
-        return {measure: _loose("", atoms) for measure, atoms in value.items()}
     if name == "spec":
         return value
     if isinstance(value, Mapping):

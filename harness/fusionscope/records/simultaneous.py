@@ -141,7 +141,8 @@ def interval(record: Record, atom: str, *, level: float) -> tuple[float, float]:
     The 95 % interval of the record with both its sides longer by the ratio of Student's quantiles.
     """
     value, (low, high) = getattr(record, atom), record.interval(atom)
-    degrees = record.diagnostics.get("degrees_of_freedom", math.inf)
+    grids = record.diagnostics.get("degrees_of_freedom", math.inf)
+    degrees = record.diagnostics.get(f"degrees_of_freedom_{atom}", grids)  # of pairs, each atom has its own
     longer = student_quantile(1 - level / 2, degrees) / student_quantile(0.975, degrees)
     return value - longer * (value - low), value + longer * (high - value)
 

@@ -146,8 +146,9 @@ def identified_text(record: Record, atom: str) -> str:
     if math.isnan(low) or math.isnan(high):
         return "not identified"
     if math.isfinite(value):
-        return f"{value:.3f} [{max(low, 0.0):.3f}, {high:.3f}]"
-    ceiling = record.identified.get("total", (math.nan, math.inf))[1]
+        text = f"{value:.3f}".replace("-0.000", "0.000")
+        return f"{text} [{max(low, 0.0):.3f}, {high:.3f}]"
+    ceiling = math.inf if atom == "total" else record.identified.get("total", (math.nan, math.inf))[1]
     if low < _NOTHING and high >= ceiling - _NOTHING:
         return "not identified"
     if low < _NOTHING:
@@ -192,7 +193,7 @@ def _short_onset(emerged: Onset) -> str:
 def _short_phase(phase: Phase) -> str:
     if math.isnan(phase.gain):
         return "not probed"
-    bound = "" if phase.error == 0 else f" ± {'' if math.isfinite(phase.correlation) else '≤ '}{phase.error:.3f}"
+    bound = f" ± {'' if math.isfinite(phase.correlation) else '≤ '}{phase.error:.3f}" if phase.error > 0 else ""
     return f"{phase.gain:+.3f}{bound} ({phase.share:.0%})"
 
 

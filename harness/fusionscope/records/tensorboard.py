@@ -2,13 +2,14 @@
 
 Tags, for each series (task and variant) of records:
 
-* ``pid <series>/<atom>`` and ``pid <series>/total``: the last layer's atoms, in bits: 5 tags
-* ``pid <series>/<atom> lower`` and ``... upper``: 95 % intervals, where there are standard errors: 8 tags
-* ``pid <series>/accuracy``, ``... without image``, ``... without text``, ``option mass``: at most 4 tags
-* ``pid layers <series>/<atom> layer NN``: 4 tags a layer, for 17 layers at the most (records keep all)
-* ``pid depth <series>/<atom>``: 4 images, layer-by-step heatmaps
+* ``pid_<series>/<atom>`` and ``pid_<series>/total``: the last layer's atoms, in bits: 5 tags
+* ``pid_<series>/<atom>_lower`` and ``..._upper``: 95 % intervals, where there are standard errors or identified
+  intervals: 8 tags
+* ``pid_<series>/accuracy``, ``..._without_image``, ``..._without_text``, ``option_mass``: at most 4 tags
+* ``pid_layers_<series>/<atom>_layer_NN``: 4 tags a layer, for 17 layers at the most (records keep all)
+* ``pid_depth_<series>/<atom>``: 4 images, layer-by-step heatmaps
 
-and of a run ``pid cost/tokens`` and ``pid cost/seconds``, what the probes of a step took, all tasks together.
+and of a run ``pid_cost/tokens`` and ``pid_cost/seconds``, what the probes of a step took, all tasks together.
 """
 
 import math

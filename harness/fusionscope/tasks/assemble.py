@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusionscope.errors import BadImageError, ConfigError, DataError
 from fusionscope.tasks.law import RowLaw, benchmark_law
-from fusionscope.tasks.sources.lazy import ImageSource, LazyImages, MissingImage
+from fusionscope.tasks.sources.lazy import ImageSource, LazyImages, MissingImage, failure
 from fusionscope.tasks.task import HeldOutTask, Question, uniform_weights
 
 ALPHABET = tuple(ascii_uppercase)
@@ -75,7 +75,7 @@ def natural_task(
         questions_enumerated: The questions are a finite list, all of it.
         dropped: Rows left out, by reason.
         n: Number of images, drawn without replacement, each with all of its items: items drawn one by one would be a
-            sample of neither law. All by default.
+            sample of neither law. All by default, and with a warning where there are fewer.
         seed: Seed of the draw.
         max_bad_images: Maximum number of images that are missing or cannot be read and are left out, with a warning and
             the items about them counted; all are opened for it. By default none may be missing, and the first that
@@ -150,6 +150,8 @@ def _drawn(
     if n is not None and n < len(names):
         order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
         names = [names[i] for i in order]
+    if n is not None and n > len(names):
+        warnings.warn(f"task {name!r}: n={n}, but it has {len(names)} images; all are used", stacklevel=4)
     wanted = len(names) if n is None else n
     good: set[str] = set()
     lost: Counter[str] = Counter()
@@ -158,7 +160,7 @@ def _drawn(
         if len(good) == wanted or (max_bad_images and len(bad) > max_bad_images):
             break
         missing = isinstance(images[image], MissingImage)
-        error = _failure(images[image]) if max_bad_images or missing else None
+        error = failure(images[image]) if max_bad_images or missing else None
         if error is None:
             good.add(image)
         else:
@@ -166,15 +168,6 @@ def _drawn(
             lost["image missing" if missing else "image cannot be read"] += 1
     _tell(name, bad, lost, max_bad_images, left=len(good))
     return [i for i, item in enumerate(items) if item.image.name in good], dict(lost)
-
-
-def _failure(image: ImageSource) -> BadImageError | None:
-    """Why an image cannot be read, or None."""
-    try:
-        image.open()
-    except BadImageError as error:
-        return error
-    return None
 
 
 def _tell(name: str, bad: Mapping[str, BadImageError], lost: Counter[str], max_bad_images: int, left: int) -> None:

@@ -53,7 +53,7 @@ def load(
         ending: Last line of the user's turn, which is not added again to a question that ends with it.
         citation: How to cite it.
         licence: Its licence.
-        n: Number of rows, drawn without replacement.
+        n: Number of images, drawn without replacement, each with all of its questions.
         seed: Seed of the draw.
         split: Split of a folder of Parquet files or on the hub.
         max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
@@ -69,7 +69,7 @@ def load(
     needed = [names[key] for key in ("image", "question", "answer", *(("options",) if given is None else ()))]
     rows = read(path, needed, split=split, optional=(names["id"],))
     first = given or options_of(rows[0], names["options"])
-    every = [given or _as_many(row, options_of(row, names["options"]), first) for row in rows]
+    every = [given or _as_many(row, names["options"], first) for row in rows]
     shared = all(texts == first for texts in every)
     if crossable and not shared:
         raise ConfigError(
@@ -185,9 +185,10 @@ def answer_of(row: Row, options: Sequence[str], column: str = "answer") -> int:
     return meant.pop() if meant else row.choice(column, options)
 
 
-def _as_many(row: Row, options: list[str], first: list[str]) -> list[str]:
+def _as_many(row: Row, column: str, first: list[str]) -> list[str]:
+    options = options_of(row, column)
     if len(options) != len(first):
-        row.fail("options", f"the first line has {len(first)}; all lines of a task have as many", "correct the row")
+        row.fail(column, f"the first line has {len(first)}; all lines of a task have as many", "correct the row")
     return options
 
 

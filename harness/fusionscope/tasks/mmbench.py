@@ -44,7 +44,7 @@ def load(
         image_folder: Images, where the file names them in place of holding them.
         options: How many options a question has: 2, 3 or 4.
         ending: Last line of the user's turn.
-        n: Number of questions, drawn without replacement.
+        n: Number of images, drawn without replacement, each with all of its questions.
         seed: Seed of the draw.
         split: Split on the hub.
         max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens

@@ -43,7 +43,7 @@ def load(
         path: The CSV file (``test.csv``, ``test_2.csv``, ``test_clean.csv``), or a table of the hub.
         image_folder: The figures; a folder or a .zip file (``images.zip``, ``images_2.zip``).
         ending: Last line of the user's turn.
-        n: Number of questions, drawn without replacement.
+        n: Number of images, drawn without replacement, each with all of its questions.
         seed: Seed of the draw.
         split: Split on the hub.
         max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens

@@ -45,7 +45,7 @@ def load(
         image_folder: Visual Genome's images, in the folder itself or in VG_100K and VG_100K_2 below it, or in a .zip
             or .tar file.
         candidates: How the model says yes and no.
-        n: Number of questions, drawn without replacement.
+        n: Number of images, drawn without replacement, each with all of its questions.
         seed: Seed of the draw.
         max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
             all); by default none may be missing, and the first that is broken fails when it is opened.

@@ -46,7 +46,7 @@ def load(
         part: ``"test"``: phrase types that begin with "test", or the hub's split; ``"train"``: the others.
         ending: Last line of the user's turn.
         candidates: How the model says yes and no.
-        n: Number of questions, drawn without replacement.
+        n: Number of images, drawn without replacement, each with all of its questions.
         seed: Seed of the draw.
         max_bad_images: Maximum number of images that are left out because they are missing or cannot be read (opens
             all); by default none may be missing, and the first that is broken fails when it is opened.

@@ -175,12 +175,15 @@ def test_an_unsolved_end_is_called_that(tmp_path: Path, make_record: Callable[..
 
 
 def test_several_designs_are_told_apart(tmp_path: Path, make_record: Callable[..., Record]) -> None:
-    designs = {"crossed": "uniform", "masked": "natural", "learned": "natural"}
-    RecordFile(tmp_path / "records.jsonl").append(make_record(design=d, law=w) for d, w in designs.items())
+    # A variant names a law that is not its design's own.
+    variants = {("crossed", "uniform"): "crossed", ("crossed", "natural"): "crossed+natural"}
+    variants |= {(design, "natural"): design for design in ("masked", "learned")}
+    RecordFile(tmp_path / "records.jsonl").append(make_record(design=d, law=w) for d, w in variants)
     text = report(tmp_path)
     lines = [line.split()[:3] for line in text.splitlines() if line.startswith("sandbox/synergy")]
-    assert lines == [["sandbox/synergy", d, "1_align"] for d in designs]
+    assert lines == [["sandbox/synergy", variant, "1_align"] for variant in variants.values()]
     assert "sandbox/synergy (masked): " in text
+    assert "sandbox/synergy (crossed+natural): " in text
 
 
 @pytest.mark.parametrize(("law", "said"), [("uniform", "interventional"), ("natural", "observational")])

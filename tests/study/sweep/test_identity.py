@@ -148,6 +148,17 @@ def test_changed_weights_are_measured_anew(run_sweep: Sweep, base: Path, tmp_pat
     assert len(loads) == 2
 
 
+def test_a_name_given_to_other_weights_at_another_path_is_measured_anew(
+    run_sweep: Sweep, base: Path, tmp_path: Path
+) -> None:
+    run_sweep()
+    (before,) = records(tmp_path / "out")
+    made, lines = run_sweep(shifted(base, tmp_path / "elsewhere"))
+    assert (made, lines) == (1, ["m step 0: custom/quiz measured anew: the weights have changed"])
+    (after,) = records(tmp_path / "out")
+    assert after.fingerprints["model"] != before.fingerprints["model"]
+
+
 def test_weights_written_in_place_with_the_same_size_and_time_are_measured_anew(
     run_sweep: Sweep, base: Path, tmp_path: Path
 ) -> None:

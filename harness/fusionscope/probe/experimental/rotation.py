@@ -11,7 +11,7 @@ from fusionscope.lvlm import LVLM
 from fusionscope.probe.designs.crossed import Crossed
 from fusionscope.probe.engine.execution import Execution
 from fusionscope.probe.posteriors import GridPosteriors
-from fusionscope.probe.probe import lens_of
+from fusionscope.probe.probe import layers_of, lens_of, readable, shown
 from fusionscope.probe.spec import ProbeSpec
 from fusionscope.tasks import HeldOutTask, Question
 
@@ -70,9 +70,14 @@ def rotation_posteriors(
     Returns:
         Posteriors of the crossed design; ``details["letter_bias"]`` is the mean total variation between the answer's
         distribution in one rotation and the mean over rotations, at the last of the layers.
+
+    Raises:
+        InputError: The task cannot be crossed, its options are not listed, or a lens is worse than the logit lens.
+        DataError: More images than the specification allows cannot be read.
     """
     count = len(task.answers)
-    layers, lens = lvlm.layer_numbers(spec.layers), lens_of(lvlm, spec)
+    task, lens = shown(lvlm, readable(task, spec), spec), lens_of(lvlm, spec)
+    layers = layers_of(lvlm, task, spec, lens, execution)
     rotations: list[tuple[GridPosteriors, Tensor]] = []
     for by in range(count):
         questions = [rotated(q, o, by) for q, o in zip(task.questions, options, strict=True)]

@@ -99,7 +99,8 @@ def rows_of(profile: Profile, records: Sequence[Record]) -> list[Row]:
     for task in dict.fromkeys(record.task for record in records):
         of_task = [record for record in last_layer(records) if record.task == task and record.run in models]
         laws = list(dict.fromkeys(record.law for record in of_task))
-        for record in (record for record in of_task if record.law == laws[0]):
+        newest = {record.run: record for record in of_task if record.law == laws[0]}
+        for record in newest.values():
             model = models[record.run]
             rows.append(Row(model=model.name, family=model.family, parameters=model.parameters, record=record))
     places = {model.name: i for i, model in enumerate(profile.models)}

@@ -77,7 +77,7 @@ def _measured_of(row: Row) -> tuple[str, ...]:
     record = row.record
     atoms = [with_error(record, atom) for atom in ATOMS]
     accuracies = [_number(getattr(record, name)) for name in _ACCURACIES]
-    total = "not identified" if math.isnan(record.total) else f"{record.total:.3f}"
+    total = with_error(record, "total")
     return (record.task, row.model, row.family, *atoms, total, *accuracies, str(record.n))
 
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fusionscope.records import ATOMS, Record, Run
 from fusionscope.records.heatmap import TITLES, draw_grid
-from fusionscope.records.onset import Onset
+from fusionscope.records.onset import PHASES, Onset
 from fusionscope.records.series import SHORT, by_series, last_layer, title
 from fusionscope.records.tables import synergy_onsets
 from fusionscope.study.page import BAND, CARD, COLOURS, EXTRA, INK, MARKERS, MUTED, shape, style
@@ -135,7 +135,7 @@ def layers_card(layers: Sequence[Record]) -> Figure:
         figure = Figure(figsize=(CARD, 2.6), layout="constrained")
         axes = figure.subplots()
         depth = layers[-1].n_layers
-        for i, (begin, end) in enumerate(((0, 0.2), (0.2, 0.8), (0.8, 1))):
+        for i, (begin, end) in enumerate(PHASES):
             if i != 1:
                 axes.axvspan(begin * depth, end * depth, color=BAND, linewidth=0)
         for atom in ATOMS:

@@ -53,8 +53,10 @@ def costs(records: Sequence[Record]) -> str:
     """How many records, and what the probes cost."""
     probes = {(r.run, r.step, r.stage, r.task, r.design, repr(r.spec)): r for r in records}.values()
     unsolved = sum(not record.converged for record in records)
+    seconds = sum(r.seconds for r in probes)
+    took = "a time that was not recorded" if math.isnan(seconds) else f"{seconds:.0f} s"
     return (
-        f"{len(records)} records from {len(probes)} probes: {sum(r.seconds for r in probes):.0f} s and"
+        f"{len(records)} records from {len(probes)} probes: {took} and"
         f" {sum(r.tokens for r in probes):,} tokens; {unsolved} estimates did not converge"
     )
 
@@ -74,7 +76,9 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 def _largest_atom(record: Record, name: str) -> tuple[str, str]:
     if record.identified and not math.isfinite(record.synergy):
-        return f"S {tables.identified_text(record, 'synergy')} bits", f"identified of the synergy at the end, {name}"
+        said = tables.identified_text(record, "synergy")
+        unit = "" if said == "not identified" else " bits"
+        return f"S {said}{unit}", f"identified of the synergy at the end, {name}"
     atom = max(record.atoms, key=lambda each: record.atoms[each])
     solved = all(math.isfinite(value) for value in record.atoms.values())
     value = f"{SHORT[atom]} = {record.atoms[atom]:.2f} bits" if solved else "unsolved"

@@ -6,15 +6,15 @@ and which hash a file had, until the file is written again.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from fusionscope.errors import ConfigError, DataError
+from fusionscope.records.file import ends_whole
 from fusionscope.study.sweep.checkpoints import Checkpoint
 
 _PIECE = 2**22
@@ -148,7 +148,7 @@ class Sources:
     def _append(self, row: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
-            if file.tell() and not _ends_whole(file):
+            if not ends_whole(file):
                 file.truncate(sum(map(len, _whole_lines(self.path))))
             file.write(json.dumps(row).encode() + b"\n")
 
@@ -158,11 +158,6 @@ def _whole_lines(path: Path) -> list[bytes]:
     if not path.exists():
         return []
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _ends_whole(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
 
 
 def _state(file: Path) -> tuple[int, ...]:

@@ -86,7 +86,8 @@ class Finder:
             unique = self._name(digest_of_bytes(content), row.optional(name))
             return StoredImage(read=_Given(content), name=unique)
         if isinstance(value, Image.Image):
-            return DrawnImage(draw=_Given(value), name=self._name(digest_of_pixels(value), row.optional(name)))
+            digest = digest_of_pixels(open_image(value, "of a table"))
+            return DrawnImage(draw=_Given(value), name=self._name(digest, row.optional(name)))
         if not file:
             row.fail(column, "a file name, base64 text or an image is needed here")
         if self.folder is None:

@@ -216,7 +216,7 @@ class LazyImages(Sequence[Image.Image]):
     def unreadable(self) -> Mapping[int, BadImageError]:
         """Which images cannot be read, and why; all are opened once, and what was found is kept."""
         if self._unreadable is None:
-            self._unreadable = {i: error for i in range(len(self)) if (error := _failure(self.sources[i])) is not None}
+            self._unreadable = {i: error for i in range(len(self)) if (error := failure(self.sources[i])) is not None}
         return self._unreadable
 
     def map(self, change: Callable[[Image.Image], Image.Image], what: str) -> "LazyImages":
@@ -246,7 +246,8 @@ def digest_of_images(images: Sequence[Any]) -> tuple[str, ...]:
     return tuple(lazy.digest(i) for i in range(len(lazy)))
 
 
-def _failure(source: ImageSource) -> BadImageError | None:
+def failure(source: ImageSource) -> BadImageError | None:
+    """Why an image cannot be read, or None."""
     try:
         source.open()
     except BadImageError as error:

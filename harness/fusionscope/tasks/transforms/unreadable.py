@@ -63,7 +63,7 @@ def _keep(task: HeldOutTask, kept: list[int], lost: Mapping[str, int]) -> HeldOu
     pairs = task.pairs[here].clone()
     pairs[:, 0] = place[pairs[:, 0]]
     weights = {name: value[kept] for name, value in task.pair_weights.items()}
-    if not len(pairs) or any(float(value.sum()) <= 0 for value in weights.values()):
+    if (len(task.pairs) and not len(pairs)) or any(float(value.sum()) <= 0 for value in weights.values()):
         raise DataError(f"task {task.name!r}", "no pair is left without these images", "restore the files")
     return replace(
         task,
